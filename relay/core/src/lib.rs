@@ -1,1 +1,50 @@
-//! Placeholder.
+//! The translator between IPv4 and IPv6: RFC 7915, with RFC 6052 addresses and RFC 7757 explicit mappings.
+//!
+//! One translator, several performers. This package reads *copies* of headers and returns a [`Verdict`] that
+//! describes what to do; it never touches a frame, knows no file descriptor, takes no lock and allocates nothing. So
+//! the packet is still whole when somebody must quote it, and performers can differ only in performing.
+//!
+//! # Map
+//!
+//! | module | what is there |
+//! |---|---|
+//! | [`wire`] | octets to values and back: Ethernet, IPv4, IPv6, ICMP, transports, checksums |
+//! | [`address`] | RFC 6052 prefixes; which addresses are never translated |
+//! | [`network`] | what the translator asks of its surroundings: mappings, prefix lists, MTUs |
+//! | [`policy`] | the operator's choices as one plain value |
+//! | [`verdict`] | what can become of a packet, with a closed list of reasons |
+//! | [`counters`] | one number for each thing that can become of a packet |
+//! | [`Translator`] | the two directions, each a file that reads in the order of the RFC's clauses |
+//!
+//! Imports go one way: `wire` imports nothing of ours; `address`, `policy`, `verdict` and `network` stand on it;
+//! `translate` on all of them.
+//!
+//! # Glossary
+//!
+//! Short words that are used without being spelled out; any other is written in full.
+//!
+//! | word | meaning |
+//! |---|---|
+//! | `v4_to_v6`, `v6_to_v4` | the two directions |
+//! | DF, MF | IPv4's Don't Fragment and More Fragments flags |
+//! | EAM | Explicit Address Mapping (RFC 7757) |
+//! | MTU | maximum transmission unit, in octets of the network layer |
+//! | TOS, TTL | IPv4's Type Of Service octet and Time To Live |
+//! | `v4`, `v6` | IPv4, IPv6 |
+//! | WKP | the Well-Known Prefix 64:ff9b::/96 (RFC 6052) |
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod address;
+pub mod counters;
+pub mod network;
+pub mod policy;
+mod translate;
+pub mod verdict;
+pub mod wire;
+
+pub use network::{AddressMap, Network};
+pub use policy::Policy;
+pub use translate::Translator;
+pub use verdict::{Direction, DropReason, PassReason, Rewrite, Verdict};

@@ -1,0 +1,361 @@
+//! IPv4-embedded IPv6 addresses (RFC 6052) and the classes of addresses that are never translated.
+
+use core::net::{Ipv4Addr, Ipv6Addr};
+
+/// The upper 64 bits of an IPv6 address.
+const UPPER: u128 = (u64::MAX as u128) << 64;
+/// The lower 64 bits of an IPv6 address.
+const LOWER: u128 = u64::MAX as u128;
+/// Bits 64 to 71, which RFC 6052 calls "u" and wants to be zero.
+const RESERVED_OCTET: u128 = 0xff << 56;
+
+/// A translation prefix: IPv6 addresses under it stand for IPv4 addresses (RFC 6052, 2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefix {
+    bits: u128,
+    length: PrefixLength,
+}
+
+/// The lengths that a translation prefix can have, in bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each variant is its number")]
+pub enum PrefixLength {
+    L32,
+    L40,
+    L48,
+    L56,
+    L64,
+    L96,
+}
+
+/// The reason why an IPv6 prefix cannot be a translation prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrefixError {
+    /// The length is none of 32, 40, 48, 56, 64 and 96 (RFC 6052, 2.2).
+    Length,
+    /// Bits behind the prefix length are set.
+    HostBits,
+    /// Bits 64 to 71 of a /96 are not zero (RFC 6052, 2.2).
+    ReservedOctet,
+}
+
+impl core::fmt::Display for PrefixError {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        formatter.write_str(match self {
+            Self::Length => {
+                "a translation prefix has a length of 32, 40, 48, 56, 64 or 96 (RFC 6052, 2.2)"
+            }
+            Self::HostBits => "bits behind the prefix length are set",
+            Self::ReservedOctet => {
+                "bits 64 to 71 of a /96 translation prefix must be zero (RFC 6052, 2.2)"
+            }
+        })
+    }
+}
+
+impl core::error::Error for PrefixError {}
+
+impl PrefixLength {
+    const fn bits(self) -> u32 {
+        match self {
+            Self::L32 => 32,
+            Self::L40 => 40,
+            Self::L48 => 48,
+            Self::L56 => 56,
+            Self::L64 => 64,
+            Self::L96 => 96,
+        }
+    }
+}
+
+impl Prefix {
+    /// The Well-Known Prefix 64:ff9b::/96 (RFC 6052, 2.1).
+    pub const WELL_KNOWN: Self = Self {
+        bits: 0x0064_ff9b << 96,
+        length: PrefixLength::L96,
+    };
+
+    /// Returns the translation prefix of `length` bits that starts at `address`.
+    ///
+    /// # Errors
+    ///
+    /// [`PrefixError`] says which rule of RFC 6052, 2.2 the prefix breaks.
+    pub const fn new(address: Ipv6Addr, length: u8) -> Result<Self, PrefixError> {
+        let length = match length {
+            32 => PrefixLength::L32,
+            40 => PrefixLength::L40,
+            48 => PrefixLength::L48,
+            56 => PrefixLength::L56,
+            64 => PrefixLength::L64,
+            96 => PrefixLength::L96,
+            _ => return Err(PrefixError::Length),
+        };
+        let bits = address.to_bits();
+        if bits << length.bits() != 0 {
+            return Err(PrefixError::HostBits);
+        }
+        // RFC 6052, 2.2: "the administrators MUST ensure that the bits 64 to 71 are set to zero".
+        if bits & RESERVED_OCTET != 0 {
+            return Err(PrefixError::ReservedOctet);
+        }
+        Ok(Self { bits, length })
+    }
+
+    /// Returns the first address of the prefix.
+    pub const fn network(&self) -> Ipv6Addr {
+        Ipv6Addr::from_bits(self.bits)
+    }
+
+    /// Returns the length in bits.
+    pub const fn length(&self) -> u8 {
+        self.length.bits() as u8
+    }
+
+    /// Says whether this is the Well-Known Prefix, which may only stand for global IPv4 addresses.
+    #[inline]
+    pub const fn is_well_known(&self) -> bool {
+        self.bits == Self::WELL_KNOWN.bits && self.length() == Self::WELL_KNOWN.length()
+    }
+
+    /// Says whether `address` lies under the prefix.
+    #[inline]
+    pub const fn contains(&self, address: Ipv6Addr) -> bool {
+        (address.to_bits() ^ self.bits) >> (128 - self.length.bits()) == 0
+    }
+
+    /// Returns the IPv6 address that stands for `address` (RFC 6052, 2.3).
+    #[inline]
+    pub const fn embed(&self, address: Ipv4Addr) -> Ipv6Addr {
+        let packed = (address.to_bits() as u128) << (96 - self.length.bits());
+        Ipv6Addr::from_bits(match self.length {
+            PrefixLength::L96 => self.bits | packed,
+            // "If the prefix length is less than 96 bits, insert the null octet "u" at the appropriate position".
+            PrefixLength::L32
+            | PrefixLength::L40
+            | PrefixLength::L48
+            | PrefixLength::L56
+            | PrefixLength::L64 => self.bits | packed & UPPER | (packed & LOWER) >> 8,
+        })
+    }
+
+    /// Returns the IPv4 address for which `address` stands, or `None` if it does not lie under the prefix.
+    ///
+    /// RFC 6052, 2.2: the suffix is ignored, "as if the bits' value were zero".
+    #[inline]
+    pub const fn extract(&self, address: Ipv6Addr) -> Option<Ipv4Addr> {
+        if !self.contains(address) {
+            return None;
+        }
+        let bits = address.to_bits();
+        let packed = match self.length {
+            PrefixLength::L96 => bits,
+            // "For the other prefix lengths, remove the "u" octet to obtain a 120-bit sequence".
+            PrefixLength::L32
+            | PrefixLength::L40
+            | PrefixLength::L48
+            | PrefixLength::L56
+            | PrefixLength::L64 => bits & UPPER | bits << 8 & LOWER,
+        };
+        Some(Ipv4Addr::from_bits(
+            (packed >> (96 - self.length.bits())) as u32,
+        ))
+    }
+}
+
+/// Says whether no router may forward a packet *from* `address` (RFC 1812, 5.3.7; RFC 3927, 2.7).
+///
+/// Class E (240.0.0.0/4) apart from the broadcast address is left to the operator's routing.
+#[inline]
+pub const fn is_illegal_source_v4(address: Ipv4Addr) -> bool {
+    is_never_forwarded_v4(address)
+}
+
+/// Says whether no unicast packet *to* `address` may be forwarded (RFC 1812, 5.3.7; RFC 3927, 2.7).
+///
+/// RFC 7915, 1.2: IPv4 multicast addresses cannot be mapped, so they count here.
+#[inline]
+pub const fn is_illegal_destination_v4(address: Ipv4Addr) -> bool {
+    is_never_forwarded_v4(address)
+}
+
+#[inline]
+const fn is_never_forwarded_v4(address: Ipv4Addr) -> bool {
+    matches!(
+        address.octets(),
+        [0 | 127 | 224..=239, ..] | [169, 254, ..] | [255, 255, 255, 255]
+    )
+}
+
+/// Says whether no router may forward a packet from `address`: ::, ::1, multicast, link-local (RFC 7915, 5.1;
+/// RFC 4291, 2.5).
+#[inline]
+pub const fn is_illegal_source_v6(address: Ipv6Addr) -> bool {
+    let bits = address.to_bits();
+    bits <= 1 || address.is_multicast() || bits >> 118 == 0xfe80 >> 6
+}
+
+/// Says whether `address` is globally reachable, so that the Well-Known Prefix may stand for it (RFC 6052, 3.1).
+///
+/// The list is RFC 6890's table of special-purpose addresses whose "Global" is false.
+#[inline]
+pub const fn is_global_v4(address: Ipv4Addr) -> bool {
+    !matches!(
+        address.octets(),
+        [0 | 10 | 127 | 224..=255, ..]
+            | [100, 64..=127, ..]
+            | [169, 254, ..]
+            | [172, 16..=31, ..]
+            | [192, 0, 0 | 2, _]
+            | [192, 168, ..]
+            | [198, 18 | 19, ..]
+            | [198, 51, 100, _]
+            | [203, 0, 113, _]
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prefix(text: &str, length: u8) -> Prefix {
+        Prefix::new(text.parse().unwrap(), length).unwrap()
+    }
+
+    /// RFC 6052, 2.4, tables 1 and 2.
+    #[test]
+    fn rfc_6052_tables() {
+        for (network, length, embedded) in [
+            ("2001:db8::", 32, "2001:db8:c000:221::"),
+            ("2001:db8:100::", 40, "2001:db8:1c0:2:21::"),
+            ("2001:db8:122::", 48, "2001:db8:122:c000:2:2100::"),
+            ("2001:db8:122:300::", 56, "2001:db8:122:3c0:0:221::"),
+            ("2001:db8:122:344::", 64, "2001:db8:122:344:c0:2:2100::"),
+            ("2001:db8:122:344::", 96, "2001:db8:122:344::192.0.2.33"),
+            ("64:ff9b::", 96, "64:ff9b::192.0.2.33"),
+        ] {
+            let prefix = prefix(network, length);
+            let (v4, v6) = (Ipv4Addr::new(192, 0, 2, 33), embedded.parse().unwrap());
+            assert_eq!(prefix.embed(v4), v6, "{network}/{length}");
+            assert_eq!(prefix.extract(v6), Some(v4), "{network}/{length}");
+        }
+    }
+
+    /// RFC 6052, 2.2: "SHOULD ignore the bits' value and proceed as if the bits' value were zero".
+    #[test]
+    fn suffix_bits_are_ignored_on_the_way_in() {
+        for (network, length, with_suffix) in [
+            ("2001:db8::", 32, "2001:db8:c000:221:ff:ffff:ffff:ffff"),
+            ("2001:db8:100::", 40, "2001:db8:1c0:2:21:ffff:ffff:ffff"),
+            ("2001:db8:122::", 48, "2001:db8:122:c000:2:21ff:ffff:ffff"),
+            ("2001:db8:122:300::", 56, "2001:db8:122:3c0:0:221:ffff:ffff"),
+            ("2001:db8:122:344::", 64, "2001:db8:122:344:c0:2:21ff:ffff"),
+        ] {
+            let v4 = prefix(network, length).extract(with_suffix.parse().unwrap());
+            assert_eq!(v4, Some(Ipv4Addr::new(192, 0, 2, 33)), "{network}/{length}");
+        }
+    }
+
+    #[test]
+    fn every_bit_of_an_address_survives_every_length() {
+        for length in [32, 40, 48, 56, 64, 96] {
+            let prefix = prefix("2001:db8::", length);
+            for bit in 0..32 {
+                let v4 = Ipv4Addr::from_bits(1 << bit);
+                let v6 = prefix.embed(v4);
+                assert_eq!(v6.to_bits() & RESERVED_OCTET, 0);
+                assert_eq!(prefix.extract(v6), Some(v4));
+            }
+        }
+    }
+
+    #[test]
+    fn addresses_outside_the_prefix_do_not_translate() {
+        let prefix = prefix("2001:db8:46::", 96);
+        assert_eq!(prefix.extract("2001:db8:46::1:0:0".parse().unwrap()), None);
+        assert_eq!(
+            prefix.extract("2001:db8:47::192.0.2.1".parse().unwrap()),
+            None
+        );
+    }
+
+    #[test]
+    fn prefixes_that_break_the_rules_are_refused() {
+        let address = "2001:db8::".parse().unwrap();
+        assert_eq!(Prefix::new(address, 95), Err(PrefixError::Length));
+        assert_eq!(
+            Prefix::new("2001:db8::1".parse().unwrap(), 96),
+            Err(PrefixError::HostBits)
+        );
+        assert_eq!(
+            Prefix::new("2001:db8:0:0:100::".parse().unwrap(), 96),
+            Err(PrefixError::ReservedOctet)
+        );
+        assert_eq!(
+            Prefix::new("2001:db8:0:0:a::".parse().unwrap(), 96).map(|prefix| prefix.length()),
+            Ok(96)
+        );
+    }
+
+    #[test]
+    fn illegal_sources() {
+        for text in [
+            "0.0.0.0",
+            "0.1.2.3",
+            "127.0.0.1",
+            "169.254.1.1",
+            "224.0.0.1",
+            "239.1.1.1",
+            "255.255.255.255",
+        ] {
+            assert!(is_illegal_source_v4(text.parse().unwrap()), "{text}");
+        }
+        for text in [
+            "1.0.0.1",
+            "10.0.0.1",
+            "169.253.1.1",
+            "203.0.113.50",
+            "240.0.0.1",
+            "255.255.255.254",
+        ] {
+            assert!(!is_illegal_source_v4(text.parse().unwrap()), "{text}");
+        }
+        for text in ["::", "::1", "fe80::1", "febf::1", "ff02::1"] {
+            assert!(is_illegal_source_v6(text.parse().unwrap()), "{text}");
+        }
+        for text in [
+            "::2",
+            "2001:db8::1",
+            "fec0::1",
+            "fe7f::1",
+            "64:ff9b::192.0.2.1",
+        ] {
+            assert!(!is_illegal_source_v6(text.parse().unwrap()), "{text}");
+        }
+    }
+
+    #[test]
+    fn global_addresses() {
+        for text in [
+            "8.8.8.8",
+            "100.63.0.1",
+            "100.128.0.1",
+            "172.15.0.1",
+            "172.32.0.1",
+            "192.0.1.1",
+            "198.20.0.1",
+        ] {
+            assert!(is_global_v4(text.parse().unwrap()), "{text}");
+        }
+        for text in [
+            "10.0.0.1",
+            "100.64.0.1",
+            "172.31.9.9",
+            "192.0.2.1",
+            "192.168.1.1",
+            "198.19.0.1",
+            "240.0.0.1",
+        ] {
+            assert!(!is_global_v4(text.parse().unwrap()), "{text}");
+        }
+    }
+}

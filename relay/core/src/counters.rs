@@ -1,0 +1,217 @@
+//! One number for each thing that can become of a packet.
+//!
+//! A counter's name is `<what>_<direction>[_<reason>]` and comes from [`crate::verdict`] alone; every list, table or
+//! metric is made by [`Counters::iter`]. The books balance: what came in was forwarded, passed or dropped.
+
+use crate::verdict::{Direction, DropReason, NetworkHeader, PassReason, Verdict};
+
+/// The counters of one owner; owners add theirs up with [`Counters::add`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counters {
+    directions: [PerDirection; Direction::ALL.len()],
+    /// Those of the packets forwarded from IPv6 that went back to IPv6 (RFC 7757, 4.2.2).
+    hairpinned: u64,
+    /// Packets left to the kernel, by [`PassReason`]. They have no direction: nothing was going to be translated.
+    passed: [u64; PassReason::ALL.len()],
+}
+
+/// The counters of one direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct PerDirection {
+    forwarded_packets: u64,
+    forwarded_octets: u64,
+    dropped: [u64; DropReason::ALL.len()],
+}
+
+/// The name of one counter, in parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// Packets that were translated and sent on.
+    ForwardedPackets(Direction),
+    /// Octets of those, counted as network-layer octets after translation.
+    ForwardedOctets(Direction),
+    /// Packets that were translated from IPv6 and straight back to IPv6.
+    Hairpinned,
+    /// Packets that were left to the kernel.
+    Passed(PassReason),
+    /// Packets that were dropped.
+    Dropped(Direction, DropReason),
+}
+
+impl core::fmt::Display for Name {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::ForwardedPackets(direction) => {
+                write!(formatter, "out_{}_packets", direction.name())
+            }
+            Self::ForwardedOctets(direction) => {
+                write!(formatter, "out_{}_octets", direction.name())
+            }
+            Self::Hairpinned => formatter.write_str("hairpin_packets"),
+            Self::Passed(reason) => write!(formatter, "pass_{}", reason.name()),
+            Self::Dropped(direction, reason) => {
+                write!(formatter, "drop_{}_{}", direction.name(), reason.name())
+            }
+        }
+    }
+}
+
+impl Name {
+    /// Returns one line that explains the counter to an operator.
+    pub const fn describe(&self) -> &'static str {
+        match self {
+            Self::ForwardedPackets(_) => "Packets translated and sent on.",
+            Self::ForwardedOctets(_) => {
+                "Octets of the packets sent on, from the new network header to the end."
+            }
+            Self::Hairpinned => {
+                "Those of out_v6_to_v4_packets that were hairpinned: sent on as IPv6 (RFC 7757, 4.2.2)."
+            }
+            Self::Passed(reason) => reason.describe(),
+            Self::Dropped(_, reason) => reason.describe(),
+        }
+    }
+}
+
+impl Counters {
+    /// All counters at zero.
+    pub const ZERO: Self = Self {
+        directions: [PerDirection {
+            forwarded_packets: 0,
+            forwarded_octets: 0,
+            dropped: [0; DropReason::ALL.len()],
+        }; Direction::ALL.len()],
+        hairpinned: 0,
+        passed: [0; PassReason::ALL.len()],
+    };
+
+    /// Counts what became of one packet that arrived in the family of `direction`.
+    #[inline]
+    pub fn record(&mut self, direction: Direction, verdict: &Verdict) {
+        // Every index is the discriminant of an enum whose ALL gives the array its length.
+        match verdict {
+            Verdict::Forward(rewrite) => {
+                if direction == Direction::V6ToV4 && matches!(rewrite.header, NetworkHeader::V6(_))
+                {
+                    self.hairpinned += 1;
+                }
+                if let Some(counters) = self.directions.get_mut(direction as usize) {
+                    counters.forwarded_packets += 1;
+                    counters.forwarded_octets += (rewrite.header.length() + rewrite.payload) as u64;
+                }
+            }
+            Verdict::Pass(reason) => self.record_pass(*reason),
+            Verdict::Drop(reason) => {
+                if let Some(counters) = self.directions.get_mut(direction as usize)
+                    && let Some(counter) = counters.dropped.get_mut(*reason as usize)
+                {
+                    *counter += 1;
+                }
+            }
+        }
+    }
+
+    /// Counts one packet that was left to the kernel.
+    #[inline]
+    pub fn record_pass(&mut self, reason: PassReason) {
+        if let Some(counter) = self.passed.get_mut(reason as usize) {
+            *counter += 1;
+        }
+    }
+
+    /// Adds another owner's counters to these.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.directions.iter_mut().zip(&other.directions) {
+            mine.forwarded_packets += theirs.forwarded_packets;
+            mine.forwarded_octets += theirs.forwarded_octets;
+            mine.dropped
+                .iter_mut()
+                .zip(&theirs.dropped)
+                .for_each(|(mine, theirs)| *mine += theirs);
+        }
+        self.hairpinned += other.hairpinned;
+        self.passed
+            .iter_mut()
+            .zip(&other.passed)
+            .for_each(|(mine, theirs)| *mine += theirs);
+    }
+
+    /// Lists every counter with its name, also those at zero.
+    pub fn iter(&self) -> impl Iterator<Item = (Name, u64)> + '_ {
+        let directions =
+            Direction::ALL
+                .into_iter()
+                .zip(&self.directions)
+                .flat_map(|(direction, counters)| {
+                    let forwarded = [
+                        (
+                            Name::ForwardedPackets(direction),
+                            counters.forwarded_packets,
+                        ),
+                        (Name::ForwardedOctets(direction), counters.forwarded_octets),
+                    ];
+                    let dropped = DropReason::ALL.into_iter().zip(counters.dropped);
+                    forwarded.into_iter().chain(
+                        dropped
+                            .map(move |(reason, count)| (Name::Dropped(direction, reason), count)),
+                    )
+                });
+        let passed = PassReason::ALL.into_iter().zip(self.passed);
+        directions
+            .chain([(Name::Hairpinned, self.hairpinned)])
+            .chain(passed.map(|(reason, count)| (Name::Passed(reason), count)))
+    }
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self::ZERO
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn each_verdict_moves_exactly_its_own_counter() {
+        for reason in DropReason::ALL {
+            let mut counters = Counters::ZERO;
+            counters.record(Direction::V6ToV4, &Verdict::Drop(reason));
+            let moved: std::vec::Vec<_> =
+                counters.iter().filter(|(_, count)| *count != 0).collect();
+            assert_eq!(moved, [(Name::Dropped(Direction::V6ToV4, reason), 1)]);
+        }
+        let mut counters = Counters::ZERO;
+        counters.record(Direction::V4ToV6, &Verdict::Pass(PassReason::OwnAddress));
+        let moved: std::vec::Vec<_> = counters.iter().filter(|(_, count)| *count != 0).collect();
+        assert_eq!(moved, [(Name::Passed(PassReason::OwnAddress), 1)]);
+    }
+
+    #[test]
+    fn names_follow_one_grammar() {
+        let dropped = Name::Dropped(Direction::V4ToV6, DropReason::HopLimit);
+        assert_eq!(dropped.to_string(), "drop_v4_to_v6_hop_limit");
+        assert_eq!(
+            Name::ForwardedPackets(Direction::V6ToV4).to_string(),
+            "out_v6_to_v4_packets"
+        );
+        assert_eq!(
+            Name::Passed(PassReason::NotOurs).to_string(),
+            "pass_not_ours"
+        );
+    }
+
+    #[test]
+    fn counters_add_up() {
+        let mut total = Counters::ZERO;
+        let mut part = Counters::ZERO;
+        part.record(Direction::V4ToV6, &Verdict::Drop(DropReason::Fragment));
+        part.record_pass(PassReason::NotIp);
+        total.add(&part);
+        total.add(&part);
+        assert_eq!(total.iter().map(|(_, count)| count).sum::<u64>(), 4);
+    }
+}

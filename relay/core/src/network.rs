@@ -1,0 +1,39 @@
+//! What the translator asks of its surroundings, as traits: the same core then runs over a frozen table in memory,
+//! over BPF maps, or over three lines in a test.
+
+use core::net::{Ipv4Addr, Ipv6Addr};
+
+/// The Explicit Address Mapping Table (RFC 7757, 3.1).
+///
+/// Each direction is a longest-prefix match of its own; neither knows of RFC 6052.
+pub trait AddressMap {
+    /// Returns the IPv6 address to which an EAM maps `address`, if one does (RFC 7757, 3.3.1).
+    fn v4_to_v6(&self, address: Ipv4Addr) -> Option<Ipv6Addr>;
+
+    /// Returns the IPv4 address to which an EAM maps `address`, if one does (RFC 7757, 3.3.2).
+    fn v6_to_v4(&self, address: Ipv6Addr) -> Option<Ipv4Addr>;
+}
+
+/// The network around the translator, as far as it matters for a packet.
+pub trait Network: AddressMap {
+    /// Says whether `address` is one of the machine's own, whose packets are the kernel's business.
+    fn is_own_v4(&self, address: Ipv4Addr) -> bool;
+
+    /// Says whether `address` is one of the machine's own, whose packets are the kernel's business.
+    fn is_own_v6(&self, address: Ipv6Addr) -> bool;
+
+    /// Says whether packets to `address` are translated by RFC 6052 without an EAM (RFC 7755, 4.10).
+    fn is_ipv4_translatable(&self, address: Ipv4Addr) -> bool;
+
+    /// Says whether `address` is routed to the relay for services, so that it must not be sent on untranslated.
+    fn is_in_service_pool(&self, address: Ipv4Addr) -> bool;
+
+    /// Says whether the operator forbids to translate `address` by RFC 6052.
+    fn is_denied(&self, address: Ipv4Addr) -> bool;
+
+    /// Returns the MTU in octets of the next hop towards `destination`.
+    fn mtu_v4(&self, destination: Ipv4Addr) -> u32;
+
+    /// Returns the MTU in octets of the next hop towards `destination`.
+    fn mtu_v6(&self, destination: Ipv6Addr) -> u32;
+}

@@ -1,0 +1,91 @@
+//! The operator's choices, as one plain value. Each says what the RFC leaves open and what it recommends.
+
+use crate::address::Prefix;
+
+/// Everything about translation that an operator can choose, apart from addresses that come in lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// The translation prefix (RFC 6052).
+    pub prefix: Prefix,
+    /// What happens to packets between two services behind the relay (RFC 7757, 4).
+    pub hairpin: Hairpin,
+    /// What happens to unfragmented IPv4 UDP packets without a checksum (RFC 7915, 4.5).
+    pub udp_zero_checksum: UdpZeroChecksum,
+    /// The IPv6 Traffic Class (RFC 7915, 4.1).
+    pub traffic_class: ServiceOctet,
+    /// The IPv4 Type Of Service (RFC 7915, 5.1).
+    pub tos: ServiceOctet,
+    /// The size in octets to which packets without DF are cut on the IPv6 side (RFC 7915, 4.1); at least 1280.
+    pub lowest_ipv6_mtu: u32,
+    /// What happens to non-global IPv4 addresses under 64:ff9b::/96 (RFC 6052, 3.1).
+    pub wkp_non_global: WkpNonGlobal,
+    /// Secret from which IPv4 Identifications are made, so that nobody outside can predict them (RFC 7739).
+    pub identification_key: u64,
+}
+
+impl Policy {
+    /// Returns the defaults of the RFCs for a translation prefix.
+    pub const fn new(prefix: Prefix) -> Self {
+        Self {
+            prefix,
+            hairpin: Hairpin::Intrinsic,
+            udp_zero_checksum: UdpZeroChecksum::Drop,
+            traffic_class: ServiceOctet::Copy,
+            tos: ServiceOctet::Copy,
+            lowest_ipv6_mtu: 1280,
+            wkp_non_global: WkpNonGlobal::Drop,
+            identification_key: 0,
+        }
+    }
+}
+
+/// Hairpinning of packets between two services behind the relay (RFC 7757, 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hairpin {
+    /// The packet is translated back at once, before it reaches the IPv4 network (4.2.2).
+    Intrinsic,
+    /// Sources are never translated by an EAM, so that the IPv4 network may send packets back (4.2.1).
+    Simple,
+    /// No rule of section 4 is applied.
+    Off,
+}
+
+/// Treatment of IPv4 UDP packets whose checksum is zero: none was computed (RFC 7915, 4.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UdpZeroChecksum {
+    /// The packet is dropped.
+    Drop,
+    /// The checksum that IPv6 asks for is computed over the whole packet.
+    Compute,
+    /// The packet is forwarded with a zero checksum (RFC 7915, 1.2; RFC 6935 says who may accept it).
+    Forward,
+}
+
+/// Where the Traffic Class or Type Of Service octet of a translated packet comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServiceOctet {
+    /// It is copied, all eight bits.
+    Copy,
+    /// It is always this value.
+    Set(u8),
+}
+
+impl ServiceOctet {
+    /// Returns the octet that follows from the `original` one.
+    #[inline]
+    pub const fn apply(self, original: u8) -> u8 {
+        match self {
+            Self::Copy => original,
+            Self::Set(value) => value,
+        }
+    }
+}
+
+/// Treatment of non-global IPv4 addresses under the Well-Known Prefix (RFC 6052, 3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WkpNonGlobal {
+    /// Such packets are dropped, as the RFC demands.
+    Drop,
+    /// Such packets are translated all the same.
+    Translate,
+}

@@ -1,0 +1,95 @@
+//! The two directions of translation, and what they share: mapping an address, patching a transport header.
+
+mod identification;
+mod transport;
+mod v4_to_v6;
+mod v6_to_v4;
+
+use crate::address;
+use crate::network::Network;
+use crate::policy::{Policy, WkpNonGlobal};
+use crate::verdict::{DropReason, Verdict};
+use crate::wire::Octets;
+use core::net::{Ipv4Addr, Ipv6Addr};
+
+/// The translator: a policy in its surroundings. It has no state of its own, and no packet changes it.
+#[derive(Debug)]
+pub struct Translator<'a, N: ?Sized> {
+    policy: &'a Policy,
+    network: &'a N,
+}
+
+impl<N: ?Sized> Clone for Translator<'_, N> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<N: ?Sized> Copy for Translator<'_, N> {}
+
+/// How an address was mapped, which decides about hairpinning (RFC 7757, 4.2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum MappedBy {
+    Eam,
+    Rfc6052,
+}
+
+impl<'a, N: Network + ?Sized> Translator<'a, N> {
+    /// Returns a translator for a policy in its surroundings.
+    pub const fn new(policy: &'a Policy, network: &'a N) -> Self {
+        Self { policy, network }
+    }
+
+    /// Translates an IPv4 packet (RFC 7915, section 4). Octet 0 is the first of the IPv4 header; octets behind the
+    /// packet, as links add them, are allowed.
+    #[inline]
+    pub fn v4_to_v6<O: Octets + ?Sized>(&self, packet: &O) -> Verdict {
+        v4_to_v6::translate(self, packet).unwrap_or_else(Verdict::Drop)
+    }
+
+    /// Translates an IPv6 packet (RFC 7915, section 5). Octet 0 is the first of the IPv6 header; octets behind the
+    /// packet, as links add them, are allowed.
+    #[inline]
+    pub fn v6_to_v4<O: Octets + ?Sized>(&self, packet: &O) -> Verdict {
+        v6_to_v4::translate(self, packet).unwrap_or_else(Verdict::Drop)
+    }
+
+    /// Returns the RFC 6052 form of `address`, unless a rule forbids it.
+    #[inline]
+    fn embed(&self, address: Ipv4Addr) -> Result<Ipv6Addr, DropReason> {
+        self.check_rfc_6052(address)?;
+        Ok(self.policy.prefix.embed(address))
+    }
+
+    /// Checks whether RFC 6052 may translate `address`, from or to its embedded form.
+    #[inline]
+    fn check_rfc_6052(&self, address: Ipv4Addr) -> Result<(), DropReason> {
+        if self.network.is_denied(address) {
+            return Err(DropReason::Denied);
+        }
+        // RFC 6052, 3.1: "Address translators MUST NOT translate packets in which an address is composed of the
+        // Well-Known Prefix and a non-global IPv4 address; they MUST drop these packets."
+        if self.policy.prefix.is_well_known()
+            && self.policy.wkp_non_global == WkpNonGlobal::Drop
+            && !address::is_global_v4(address)
+        {
+            return Err(DropReason::WkpNonGlobal);
+        }
+        Ok(())
+    }
+
+    /// Maps an IPv6 address: an EAM takes precedence over RFC 6052 for each address (RFC 7757, 3.3.2).
+    ///
+    /// `None` means that neither applies.
+    #[inline]
+    fn map_v6(&self, address: Ipv6Addr) -> Result<Option<(Ipv4Addr, MappedBy)>, DropReason> {
+        if let Some(mapped) = self.network.v6_to_v4(address) {
+            return Ok(Some((mapped, MappedBy::Eam)));
+        }
+        let Some(extracted) = self.policy.prefix.extract(address) else {
+            return Ok(None);
+        };
+        self.check_rfc_6052(extracted)?;
+        Ok(Some((extracted, MappedBy::Rfc6052)))
+    }
+}

@@ -1,0 +1,146 @@
+//! Transport headers under new addresses (RFC 7915, 4.5 and 5.5).
+
+use crate::policy::UdpZeroChecksum;
+use crate::verdict::{DropReason, Patch};
+use crate::wire::checksum::{self, Sum};
+use crate::wire::transport::{self, UDP, UDP_HEADER_LENGTH};
+use crate::wire::{Octets, icmp};
+use core::net::{Ipv4Addr, Ipv6Addr};
+
+/// The upper layer of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Upper {
+    /// Protocol number in the family in which the packet arrived.
+    pub(super) protocol: u8,
+    /// Octets from the start of the packet to the transport header.
+    pub(super) offset: usize,
+    /// Octets from the transport header to the end of the packet.
+    pub(super) length: usize,
+}
+
+/// Source and destination of a packet, in one family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Addresses {
+    V4(Ipv4Addr, Ipv4Addr),
+    V6(Ipv6Addr, Ipv6Addr),
+}
+
+impl Addresses {
+    #[inline]
+    fn sum(self) -> Sum {
+        match self {
+            Self::V4(source, destination) => Sum::ZERO.add_v4(source).add_v4(destination),
+            Self::V6(source, destination) => Sum::ZERO.add_v6(source).add_v6(destination),
+        }
+    }
+
+    /// Returns what ICMP's checksum covers besides the message: nothing in IPv4, a pseudo-header in IPv6.
+    #[inline]
+    fn icmp_pseudo_header(self, length: usize) -> Sum {
+        match self {
+            Self::V4(..) => Sum::ZERO,
+            Self::V6(source, destination) => {
+                checksum::pseudo_header_v6(source, destination, length as u32, icmp::PROTOCOL_V6)
+            }
+        }
+    }
+}
+
+/// Returns the change that new addresses bring to any transport but ICMP.
+///
+/// Pseudo-headers of both families sum up the same length and protocol, so only the addresses make a difference. Of a
+/// UDP header with a zero checksum, `udp_zero_checksum` decides.
+#[inline]
+pub(super) fn patch<O: Octets + ?Sized>(
+    packet: &O,
+    upper: Upper,
+    old: Addresses,
+    new: Addresses,
+    udp_zero_checksum: UdpZeroChecksum,
+) -> Result<Patch, DropReason> {
+    // RFC 7915, 4.5: "translators MUST forward all transport protocols".
+    let Some(field) = transport::checksum_field(upper.protocol) else {
+        return Ok(Patch::None);
+    };
+    if upper.length < field.header_length {
+        return Err(DropReason::MalformedTransport);
+    }
+    let received = packet
+        .load::<2>(upper.offset + field.at)
+        .ok_or(DropReason::MalformedTransport)?;
+    let received = u16::from_be_bytes(received);
+    if upper.protocol != UDP {
+        let checksum = checksum::update(received, old.sum(), new.sum());
+        return Ok(Patch::Checksum {
+            at: field.at,
+            checksum,
+        });
+    }
+    let checksum = match (received, udp_zero_checksum) {
+        // RFC 7915, 4.5: "Dropping the packet and generating a system management event".
+        (0, UdpZeroChecksum::Drop) => return Err(DropReason::UdpZeroChecksum),
+        (0, UdpZeroChecksum::Forward) => return Ok(Patch::None),
+        // RFC 7915, 4.5: "Calculating an IPv6 checksum and forwarding the packet".
+        (0, UdpZeroChecksum::Compute) => udp_checksum(packet, upper, new)?,
+        (received, _) => checksum::update(received, old.sum(), new.sum()),
+    };
+    // RFC 768 and RFC 8200, 8.1: a checksum that comes out as zero is sent as 0xffff.
+    let checksum = if checksum == 0 { 0xffff } else { checksum };
+    Ok(Patch::Checksum {
+        at: field.at,
+        checksum,
+    })
+}
+
+/// Computes the checksum of a UDP packet that has none.
+fn udp_checksum<O: Octets + ?Sized>(
+    packet: &O,
+    upper: Upper,
+    new: Addresses,
+) -> Result<u16, DropReason> {
+    // The UDP header has its own idea of the length, and it is the one that the receiver goes by.
+    let claimed = packet
+        .load::<2>(upper.offset + 4)
+        .ok_or(DropReason::MalformedTransport)?;
+    let claimed = u16::from_be_bytes(claimed);
+    let length = usize::from(claimed);
+    if length < UDP_HEADER_LENGTH || length > upper.length {
+        return Err(DropReason::MalformedTransport);
+    }
+    let octets = packet
+        .sum(upper.offset, length)
+        .ok_or(DropReason::MalformedTransport)?;
+    Ok(new
+        .sum()
+        .add_word(claimed)
+        .add_word(u16::from(UDP))
+        .add(octets)
+        .checksum())
+}
+
+/// Returns the change that makes an ICMP echo message one of the other family, or keeps it one of the same.
+#[inline]
+pub(super) fn echo_patch<O: Octets + ?Sized>(
+    packet: &O,
+    upper: Upper,
+    kind: u8,
+    old: Addresses,
+    new: Addresses,
+) -> Result<Patch, DropReason> {
+    if upper.length < icmp::HEADER_LENGTH {
+        return Err(DropReason::MalformedTransport);
+    }
+    let [old_kind, _, c0, c1] = packet
+        .load::<4>(upper.offset)
+        .ok_or(DropReason::MalformedTransport)?;
+    // RFC 7915, 4.2: "adjust the ICMP checksum both to take the type change into account and to include the ICMPv6
+    // pseudo-header"; 5.2 the other way round.
+    let checksum = checksum::update(
+        u16::from_be_bytes([c0, c1]),
+        old.icmp_pseudo_header(upper.length)
+            .add_word(u16::from(old_kind) << 8),
+        new.icmp_pseudo_header(upper.length)
+            .add_word(u16::from(kind) << 8),
+    );
+    Ok(Patch::Icmp { kind, checksum })
+}
