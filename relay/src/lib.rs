@@ -1,1 +1,4 @@
 //! Placeholder.
+
+pub mod driver;
+pub mod lab;

@@ -1,0 +1,5 @@
+//! What touches the operating system directly, and the only modules of this package with `unsafe` code.
+
+pub mod ethtool;
+pub mod namespace;
+pub mod netlink;
