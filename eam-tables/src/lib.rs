@@ -20,6 +20,7 @@ mod conflicts;
 mod entry;
 #[cfg(feature = "std")]
 mod file;
+pub mod layout;
 #[cfg(feature = "std")]
 mod lookup;
 #[cfg(feature = "std")]
@@ -28,6 +29,8 @@ mod prefix;
 mod prefix_set;
 #[cfg(feature = "std")]
 mod problem;
+#[cfg(feature = "std")]
+mod reader;
 #[cfg(feature = "std")]
 mod spelling;
 #[cfg(feature = "std")]
@@ -38,7 +41,7 @@ mod yaml;
 #[cfg(feature = "std")]
 pub use entry::{Eam, SuffixTooShort};
 #[cfg(feature = "std")]
-pub use file::{Loaded, load, parse};
+pub use file::{Loaded, load, parse, read_text};
 #[cfg(feature = "std")]
 pub use lookup::{Address, PrefixTable};
 #[cfg(feature = "std")]

@@ -139,27 +139,30 @@ impl<A: Address, V: Copy> PrefixTable<A, V> {
     /// Returns the length of the longest prefix that contains the address, and its value.
     pub(crate) fn find(&self, address: A) -> Option<(u8, V)> {
         let bits = address.bits();
-        let mut best = None;
-        let mut rest = self.levels.as_slice();
-        while let Some((shorter, level, longer)) = middle(rest) {
-            rest = match level.slots.get(&(bits & level.mask)) {
-                Some(Slot::Best { length, value }) => {
-                    best = Some((*length, *value));
-                    longer
+        let mut best = &Slot::Uncovered;
+        let (mut low, mut high) = (0, self.levels.len());
+        while low < high {
+            let at = middle(low, high);
+            let level = &self.levels[at];
+            match level.slots.get(&(bits & level.mask)) {
+                // The slot of a longer prefix or marker knows at least as much.
+                Some(slot) => {
+                    best = slot;
+                    low = at + 1;
                 }
-                Some(Slot::Uncovered) => longer,
-                None => shorter,
-            };
+                None => high = at,
+            }
         }
-        best
+        match best {
+            Slot::Uncovered => None,
+            Slot::Best { length, value } => Some((*length, *value)),
+        }
     }
 }
 
-/// Splits a slice at the element where every binary search over it begins.
-fn middle<T>(slice: &[T]) -> Option<(&[T], &T, &[T])> {
-    let (shorter, rest) = slice.split_at(slice.len() / 2);
-    rest.split_first()
-        .map(|(level, longer)| (shorter, level, longer))
+/// Where the search among the levels from `low` up to, but not including, `high` goes on.
+fn middle(low: usize, high: usize) -> usize {
+    low + (high - low) / 2
 }
 
 /// Lists the levels in which the search for a prefix of level `target` looks before it gets there and must go on to longer
@@ -168,7 +171,7 @@ fn marker_levels(levels: usize, target: usize) -> impl Iterator<Item = usize> {
     let (mut low, mut high) = (0, levels);
     core::iter::from_fn(move || {
         while low < high {
-            let at = low + (high - low) / 2;
+            let at = middle(low, high);
             if at == target {
                 return None;
             }
