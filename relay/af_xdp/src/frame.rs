@@ -1,0 +1,242 @@
+//! The handle of one chunk of the UMEM while the worker owns it, and the packet inside the chunk.
+//!
+//! A chunk has one owner at a time: the pool, the kernel (fill or TX) or the holder of its [`Frame`].
+//! The handle can be neither copied nor made up, so the octets it shows cannot change behind its back.
+//! Who owns which chunk is recorded in [`umem`](crate::umem).
+#![allow(
+    unsafe_code,
+    reason = "a chunk is a part of a mapping, not a Rust allocation"
+)]
+
+use std::mem::ManuallyDrop;
+use std::ptr::NonNull;
+
+/// The octets that the kernel leaves free in front of a received packet: XDP_PACKET_HEADROOM.
+pub const PACKET_HEADROOM: u32 = 256;
+
+/// The data would not lie inside the frame's chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the data would leave its chunk of {chunk_size} octets")]
+pub struct OutsideChunk {
+    /// The size of the chunk in octets.
+    pub chunk_size: u32,
+}
+
+/// A chunk of the UMEM owned by whoever holds this handle, with the range of it that is the packet.
+///
+/// A frame ends in [`Umem::free`](crate::Umem::free) or
+/// [`Socket::transmit`](crate::Socket::transmit). Dropping one loses its chunk, which shows in the
+/// [`Ledger`](crate::Ledger) and is a debug assertion.
+#[derive(Debug)]
+pub struct Frame {
+    chunk: NonNull<u8>,
+    chunk_size: u32,
+    /// `start + length <= chunk_size` always holds.
+    start: u32,
+    length: u32,
+}
+
+// SAFETY: the holder is the only one who reaches the chunk, and the mapping is not bound to a thread.
+unsafe impl Send for Frame {}
+
+impl Frame {
+    /// Makes the handle of a chunk; `None` when the data does not lie inside the chunk.
+    ///
+    /// # Safety
+    ///
+    /// `chunk` must point to `chunk_size` initialised octets that stay mapped, and that nobody else reads
+    /// or writes, until [`Frame::into_parts`] is called.
+    pub(crate) unsafe fn new(
+        chunk: NonNull<u8>,
+        chunk_size: u32,
+        start: u32,
+        length: u32,
+    ) -> Option<Self> {
+        if start.checked_add(length)? > chunk_size {
+            return None;
+        }
+        Some(Self {
+            chunk,
+            chunk_size,
+            start,
+            length,
+        })
+    }
+
+    /// Gives the chunk up: its address, the start and the length of the data.
+    pub(crate) fn into_parts(self) -> (NonNull<u8>, u32, u32) {
+        let frame = ManuallyDrop::new(self);
+        (frame.chunk, frame.start, frame.length)
+    }
+
+    /// The address of the chunk.
+    pub(crate) fn chunk(&self) -> NonNull<u8> {
+        self.chunk
+    }
+
+    /// The packet.
+    pub fn octets(&self) -> &[u8] {
+        let data = self.data();
+        // SAFETY: the range lies in the chunk, which by the contract of `new` is mapped, initialised and
+        // ours alone; the borrow of `self` keeps writers away.
+        unsafe { data.as_ref() }
+    }
+
+    /// The packet, to be changed in place.
+    pub fn octets_mut(&mut self) -> &mut [u8] {
+        let mut data = self.data();
+        // SAFETY: as in `octets`; the exclusive borrow of `self` makes this the only reference.
+        unsafe { data.as_mut() }
+    }
+
+    /// The length of the packet in octets.
+    pub fn len(&self) -> usize {
+        self.length as usize
+    }
+
+    /// Whether the packet has no octets; such a frame cannot be sent.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// The octets of the chunk in front of the packet.
+    pub fn headroom(&self) -> usize {
+        self.start as usize
+    }
+
+    /// The octets of the chunk behind the packet.
+    pub fn tailroom(&self) -> usize {
+        (self.chunk_size - self.start - self.length) as usize
+    }
+
+    /// Moves the start of the packet by `octets`; its end stays where it is.
+    ///
+    /// A negative number makes the packet longer: what lay in the headroom becomes its first octets. A
+    /// positive number cuts octets off the front.
+    ///
+    /// # Errors
+    ///
+    /// The start would leave the chunk or pass the end of the packet; the frame is unchanged.
+    pub fn move_start(&mut self, octets: i32) -> Result<(), OutsideChunk> {
+        let end = self.start + self.length;
+        let start = self
+            .start
+            .checked_add_signed(octets)
+            .filter(|start| *start <= end)
+            .ok_or(self.outside())?;
+        self.start = start;
+        self.length = end - start;
+        Ok(())
+    }
+
+    /// Sets the length of the packet in octets; its start stays where it is.
+    ///
+    /// # Errors
+    ///
+    /// The end would leave the chunk; the frame is unchanged.
+    pub fn set_len(&mut self, length: usize) -> Result<(), OutsideChunk> {
+        if length > self.len() + self.tailroom() {
+            return Err(self.outside());
+        }
+        self.length = u32::try_from(length).map_err(|_| self.outside())?;
+        Ok(())
+    }
+
+    fn outside(&self) -> OutsideChunk {
+        OutsideChunk {
+            chunk_size: self.chunk_size,
+        }
+    }
+
+    fn data(&self) -> NonNull<[u8]> {
+        // SAFETY: `start` is at most `chunk_size`, and the whole chunk is mapped.
+        let first = unsafe { self.chunk.add(self.start as usize) };
+        NonNull::slice_from_raw_parts(first, self.len())
+    }
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        debug_assert!(
+            std::thread::panicking(),
+            "a frame was dropped instead of freed or transmitted: its chunk is lost"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{ChunkSize, Umem};
+
+    fn umem() -> Umem {
+        Umem::new(ChunkSize::Octets2048, 2).unwrap()
+    }
+
+    #[test]
+    fn the_start_moves_inside_the_chunk_and_the_end_stays() {
+        let mut umem = umem();
+        let mut frame = umem.allocate().unwrap();
+        frame.set_len(40).unwrap();
+        frame.octets_mut().fill(0xA5);
+
+        frame.move_start(-20).unwrap();
+        assert_eq!(
+            (frame.headroom(), frame.len(), frame.tailroom()),
+            (236, 60, 1752)
+        );
+        assert_eq!(frame.octets()[..20], [0; 20]);
+        assert_eq!(frame.octets()[20..], [0xA5; 40]);
+
+        frame.move_start(30).unwrap();
+        assert_eq!(frame.octets(), [0xA5; 30]);
+        frame.move_start(30).unwrap();
+        assert!(frame.is_empty());
+        assert!(frame.move_start(1).is_err());
+        frame.move_start(-296).unwrap();
+        assert_eq!((frame.headroom(), frame.len()), (0, 296));
+        assert!(frame.move_start(-1).is_err());
+        assert!(frame.move_start(i32::MIN).is_err());
+        assert!(frame.move_start(i32::MAX).is_err());
+        assert_eq!((frame.headroom(), frame.len()), (0, 296));
+        umem.free(frame);
+    }
+
+    #[test]
+    fn the_length_ends_at_the_chunk() {
+        let mut umem = umem();
+        let mut frame = umem.allocate().unwrap();
+        assert_eq!(frame.headroom(), 256);
+        assert!(frame.is_empty());
+        assert!(frame.set_len(1793).is_err());
+        assert!(frame.set_len(usize::MAX).is_err());
+        assert_eq!(frame.len(), 0);
+        frame.set_len(1792).unwrap();
+        assert_eq!(frame.tailroom(), 0);
+        frame.octets_mut().fill(1);
+        umem.free(frame);
+    }
+
+    #[test]
+    fn two_frames_can_be_written_side_by_side() {
+        let mut umem = umem();
+        let mut one = umem.allocate().unwrap();
+        let mut other = umem.allocate().unwrap();
+        for (frame, value) in [(&mut one, 1), (&mut other, 2)] {
+            frame.move_start(-256).unwrap();
+            frame.set_len(2048).unwrap();
+            frame.octets_mut().fill(value);
+        }
+        other.octets_mut()[..100].copy_from_slice(&one.octets()[..100]);
+        assert!(one.octets().iter().all(|octet| *octet == 1));
+        assert!(other.octets()[100..].iter().all(|octet| *octet == 2));
+        umem.free(one);
+        umem.free(other);
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "its chunk is lost")]
+    fn dropping_a_frame_is_noticed() {
+        drop(umem().allocate());
+    }
+}
