@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// `XDP_MAX_TX_SKB_BUDGET` of linux/if_xdp.h, Linux 6.18; the C library has no constant for it.
+/// `XDP_MAX_TX_SKB_BUDGET` of linux/if_xdp.h (seen in Linux 6.18); the C library has no constant for it.
 const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
 
 /// Asks the kernel to send up to `frames` frames in one system call in copy mode, 32 otherwise.
