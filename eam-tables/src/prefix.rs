@@ -129,13 +129,22 @@ fn length_error(text: &str, longest: u8) -> PrefixError {
 /// Makes foreign text fit for one line of a message.
 pub(crate) fn shorten(text: &str) -> String {
     const LONGEST: usize = 60;
-    let mut line: String = text
-        .chars()
-        .take(LONGEST)
-        .flat_map(char::escape_debug)
-        .collect();
-    if text.chars().nth(LONGEST).is_some() {
-        line.push_str("...");
+    let line: String = text.chars().take(LONGEST).collect();
+    let rest = match text.chars().nth(LONGEST) {
+        Some(_) => "...",
+        None => "",
+    };
+    printable(&line) + rest
+}
+
+/// Escapes control characters, which could forge lines or command a terminal.
+pub(crate) fn printable(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c.is_control() {
+            true => line.extend(c.escape_debug()),
+            false => line.push(c),
+        }
     }
     line
 }

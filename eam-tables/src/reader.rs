@@ -2,7 +2,7 @@
 
 use crate::conflicts::PrefixSpots;
 use crate::file::{Collection, options};
-use crate::prefix::{shorten, untranslatable_ipv4, untranslatable_ipv6};
+use crate::prefix::{printable, shorten, untranslatable_ipv4, untranslatable_ipv6};
 use crate::yaml::{Document, Found, RawEntry, Receiver, Value};
 use crate::{Eam, Place, PrefixError, Problem, closest, parse_ipv4_prefix, parse_ipv6_prefix};
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -92,7 +92,7 @@ impl Reader<'_, '_> {
                 true => "; an address which ends in `::` must stand in quotes",
                 false => "",
             };
-            format!("{}{hint}", message.escape_debug())
+            printable(&message) + hint
         };
         self.error(location, message);
     }
