@@ -443,29 +443,21 @@ fn an_alias_bomb_is_refused_at_once() {
     assert!(last.contains("too large or too complex"), "{last}");
 }
 
-/// The YAML crate's own limits would end at 50,000 entries.
+/// The limits which the YAML crate sets by itself end at 50,000 entries.
 #[test]
 fn large_files_are_read_whole() {
-    for block in [false, true] {
-        let mut text = "eam:\n".to_owned();
-        for n in 0..50_000_u32 {
-            let (high, low) = (n >> 8, n & 255);
-            let (ipv4, ipv6) = (
-                format!("10.{}.{}.{low}", high >> 8, high & 255),
-                format!("2001:db8::{n:x}"),
-            );
-            match block {
-                false => writeln!(text, "  - {{ ipv4: {ipv4}, ipv6: \"{ipv6}\", name: n{n} }}"),
-                true => writeln!(text, "  - ipv4: {ipv4}\n    ipv6: {ipv6}\n    name: n{n}"),
-            }
-            .unwrap();
-        }
-        text = text.replace("\"2001:db8::0\"", "\"2001:db8::ffff\"");
-        text = text.replace("2001:db8::0\n", "2001:db8::ffff\n");
-        let loaded = parse(Path::new("eam.yaml"), &text);
-        assert_eq!(lines(&loaded), [""; 0]);
-        assert_eq!(loaded.entries.len(), 50_000);
+    let mut text = "eam:\n".to_owned();
+    for n in 1..=50_100_u32 {
+        let [_, a, b, c] = n.to_be_bytes();
+        writeln!(
+            text,
+            "  - {{ ipv4: 10.{a}.{b}.{c}, ipv6: 2001:db8::{n:x} }}"
+        )
+        .unwrap();
     }
+    let loaded = parse(Path::new("eam.yaml"), &text);
+    assert_eq!(lines(&loaded), [""; 0]);
+    assert_eq!(loaded.entries.len(), 50_100);
 }
 
 /// Twenty overlaps are listed and one line stands for the rest; the file can still be used.
