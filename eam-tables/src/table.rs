@@ -6,6 +6,7 @@ use crate::entry::{graft_v4, graft_v6};
 use crate::{Eam, PrefixTable};
 use core::net::{Ipv4Addr, Ipv6Addr};
 use ipnet::{Ipv4Net, Ipv6Net};
+use relay_core::AddressMap;
 
 /// A frozen set of mappings, searched per direction for the longest prefix.
 ///
@@ -37,28 +38,14 @@ impl EamTable {
         }
     }
 
-    /// Translates by the longest IPv4 prefix that contains the address (RFC 7757, 3.3.1); `None` when there is none.
-    pub fn v4_to_v6(&self, address: Ipv4Addr) -> Option<Ipv6Addr> {
-        self.by_ipv4
-            .find(address)
-            .map(|(length, (ipv6, _))| graft_v6(ipv6, length, address))
-    }
-
-    /// Translates by the longest IPv6 prefix that contains the address (RFC 7757, 3.3.2); `None` when there is none.
-    pub fn v6_to_v4(&self, address: Ipv6Addr) -> Option<Ipv4Addr> {
-        self.by_ipv6
-            .find(address)
-            .map(|(length, (ipv4, _))| graft_v4(ipv4, length, address))
-    }
-
-    /// Returns the mapping that [`EamTable::v4_to_v6`] goes by.
+    /// Returns the mapping by which [`AddressMap::v4_to_v6`] goes.
     pub fn find_v4(&self, address: Ipv4Addr) -> Option<&Eam> {
         self.by_ipv4
             .get(address)
             .and_then(|(_, index)| self.entries.get(index as usize))
     }
 
-    /// Returns the mapping that [`EamTable::v6_to_v4`] goes by.
+    /// Returns the mapping by which [`AddressMap::v6_to_v4`] goes.
     pub fn find_v6(&self, address: Ipv6Addr) -> Option<&Eam> {
         self.by_ipv6
             .get(address)
@@ -78,6 +65,20 @@ impl EamTable {
     /// Whether there is no mapping at all.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+}
+
+impl AddressMap for EamTable {
+    fn v4_to_v6(&self, address: Ipv4Addr) -> Option<Ipv6Addr> {
+        self.by_ipv4
+            .find(address)
+            .map(|(length, (ipv6, _))| graft_v6(ipv6, length, address))
+    }
+
+    fn v6_to_v4(&self, address: Ipv6Addr) -> Option<Ipv4Addr> {
+        self.by_ipv6
+            .find(address)
+            .map(|(length, (ipv4, _))| graft_v4(ipv4, length, address))
     }
 }
 

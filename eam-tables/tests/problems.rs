@@ -1,6 +1,7 @@
 //! What the reader of EAM files says about broken ones, to the column, and what it takes.
 
 use eam_tables::{Loaded, Severity, load, parse};
+use relay_core::AddressMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
