@@ -59,7 +59,11 @@ impl Port {
     /// Returns the index in [`SOCKETS`] for a receive queue, or `None` if the queue has no socket.
     #[inline]
     pub fn socket(&self, queue: u32) -> Option<u32> {
-        if queue < self.queues { self.first_socket.checked_add(queue) } else { None }
+        if queue < self.queues {
+            self.first_socket.checked_add(queue)
+        } else {
+            None
+        }
     }
 }
 
@@ -91,7 +95,11 @@ impl Ownership {
     /// Parses the map's value; a number that nobody has given a meaning leaves the packet to the kernel.
     #[inline]
     pub const fn parse(value: u32) -> Self {
-        if value == Self::Relay.emit() { Self::Relay } else { Self::Kernel }
+        if value == Self::Relay.emit() {
+            Self::Relay
+        } else {
+            Self::Kernel
+        }
     }
 }
 
@@ -160,9 +168,17 @@ mod tests {
 
     #[test]
     fn a_port_is_emitted_as_the_struct_lies_in_memory() {
-        let port = Port { first_socket: 0x0102_0304, queues: 7, mac: [2, 0, 0, 0, 0, 9], reserved: [0; 2] };
+        let port = Port {
+            first_socket: 0x0102_0304,
+            queues: 7,
+            mac: [2, 0, 0, 0, 0, 9],
+            reserved: [0; 2],
+        };
         let octets = port.emit();
-        assert_eq!(octets[offset_of!(Port, first_socket)..][..4], 0x0102_0304_u32.to_ne_bytes());
+        assert_eq!(
+            octets[offset_of!(Port, first_socket)..][..4],
+            0x0102_0304_u32.to_ne_bytes()
+        );
         assert_eq!(octets[offset_of!(Port, queues)..][..4], 7_u32.to_ne_bytes());
         assert_eq!(octets[offset_of!(Port, mac)..][..6], [2, 0, 0, 0, 0, 9]);
         assert_eq!(octets[offset_of!(Port, reserved)..], [0, 0]);
@@ -170,9 +186,24 @@ mod tests {
 
     #[test]
     fn queues_without_a_socket_have_no_index() {
-        let port = Port { first_socket: 8, queues: 2, mac: [0; 6], reserved: [0; 2] };
-        assert_eq!([0, 1, 2, u32::MAX].map(|queue| port.socket(queue)), [Some(8), Some(9), None, None]);
-        assert_eq!(Port { first_socket: u32::MAX, ..port }.socket(1), None);
+        let port = Port {
+            first_socket: 8,
+            queues: 2,
+            mac: [0; 6],
+            reserved: [0; 2],
+        };
+        assert_eq!(
+            [0, 1, 2, u32::MAX].map(|queue| port.socket(queue)),
+            [Some(8), Some(9), None, None]
+        );
+        assert_eq!(
+            Port {
+                first_socket: u32::MAX,
+                ..port
+            }
+            .socket(1),
+            None
+        );
     }
 
     #[test]
@@ -189,7 +220,13 @@ mod tests {
             assert_eq!(counter.index(), index);
             assert!(counter.name().starts_with("xdp_"));
             assert!(counter.description().ends_with('.'));
-            assert_eq!(XdpCounter::ALL.iter().filter(|other| other.name() == counter.name()).count(), 1);
+            assert_eq!(
+                XdpCounter::ALL
+                    .iter()
+                    .filter(|other| other.name() == counter.name())
+                    .count(),
+                1
+            );
         }
     }
 }
