@@ -61,7 +61,7 @@ pub(crate) struct RawEntry<'de> {
     pub(crate) surplus: Vec<Spanned<Value<'de>>>,
 }
 
-/// Implements the `visit_*` methods which most visitors here share: scalars, and lists which are passed over.
+/// Implements the `visit_*` methods for scalars; the visitors here differ in the outcome only.
 macro_rules! visit_scalars {
     (text: $text:expr, unquoted: $unquoted:expr, nothing: $nothing:expr) => {
         fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
