@@ -12,11 +12,12 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
 
 /// Larger than any datagram the kernel makes: dumps come in at most 32 KiB.
 const BUFFER_OCTETS: usize = 128 * 1024;
 /// Room for a burst of events, for example a routing daemon that withdraws everything it announced.
-const EVENT_BUFFER_OCTETS: u32 = 8 * 1024 * 1024;
+const EVENT_BUFFER_OCTETS: usize = 8 * 1024 * 1024;
 /// A dump that the kernel calls inconsistent is repeated so many times before that is an error.
 const DUMP_ATTEMPTS: usize = 20;
 const NETLINK_HEADER_OCTETS: usize = 16;
@@ -210,9 +211,10 @@ impl Events {
     pub fn subscribe(groups: &[u32]) -> Result<Self, NetlinkError> {
         let mut socket = Socket::new(NETLINK_ROUTE).map_err(socket_error("socket"))?;
         socket.bind_auto().map_err(socket_error("bind"))?;
-        socket
-            .set_rx_buf_sz(EVENT_BUFFER_OCTETS)
-            .map_err(socket_error("setsockopt SO_RCVBUF"))?;
+        // Beyond the system-wide limit with CAP_NET_ADMIN, else as far as the limit goes.
+        set_socket_recv_buffer_size_force(&socket, EVENT_BUFFER_OCTETS)
+            .or_else(|_| set_socket_recv_buffer_size(&socket, EVENT_BUFFER_OCTETS))
+            .map_err(|error| socket_error("setsockopt SO_RCVBUF")(error.into()))?;
         for group in groups {
             socket
                 .add_membership(*group)

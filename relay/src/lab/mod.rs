@@ -251,4 +251,4 @@ fn share_directory() -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -82,7 +82,9 @@ impl Namespace {
 
     /// Deletes the route of the main table that fits the description.
     pub fn delete_route(&self, route: &Route<'_>) -> Result<(), LabError> {
-        let message = self.route_message(route)?;
+        let mut message = self.route_message(route)?;
+        // The scope that fits all.
+        message.header.scope = RouteScope::NoWhere;
         self.request(
             &format!("delete the route to {}", route.destination),
             RouteNetlinkMessage::DelRoute(message),

@@ -1,0 +1,303 @@
+//! Next hops from the kernel's own routes and neighbours.
+//!
+//! [`Mirror`] follows the kernel's tables on the control thread. It hands out [`Routes`], frozen pictures of them, in which
+//! workers look up next hops without a system call, a lock or an allocation. A look-up says either how to send a packet, or
+//! why the kernel has to: then the translated packet goes to the kernel, which resolves, forwards or refuses it. The picture
+//! therefore only has to be right where it says [`Hop::Direct`]; in doubt it says [`Hop::Kernel`].
+//!
+//! Not looked at: firewall marks and source addresses (a packet that depends on them goes to the kernel, see
+//! [`KernelReason::PolicyRules`]), priority bits of VLAN tags, path MTUs the kernel learnt for itself.
+
+mod decode;
+mod decode_route;
+mod mirror;
+mod resolve;
+mod state;
+
+pub use mirror::{Mirror, MirrorError};
+pub use state::{Link, VlanLink};
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use eam_tables::{Address, PrefixTable};
+use hashbrown::HashMap;
+use state::TABLES;
+
+/// What to do with a packet for a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hop<'a> {
+    /// Send it out of one of the relay's interfaces with these addresses.
+    Direct(&'a DirectHop),
+    /// Hand it to the kernel.
+    Kernel(KernelReason),
+}
+
+/// How a packet leaves by one of the relay's interfaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectHop {
+    /// The position of the interface among those given to [`Mirror::snapshot`].
+    pub port: usize,
+    /// The VLAN tags, outermost first.
+    pub tags: Tags,
+    /// The source MAC address.
+    pub source: [u8; 6],
+    /// The destination MAC address.
+    pub destination: [u8; 6],
+    /// The longest packet that fits, in octets without the Ethernet header.
+    pub mtu: u32,
+    /// The place of the neighbour's mark in [`Routes::used`].
+    mark: u32,
+}
+
+/// Up to two VLAN tags of a frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tags {
+    /// An untagged frame.
+    #[default]
+    None,
+    /// A frame with one tag.
+    One(Tag),
+    /// A frame with two tags: the outer, then the inner.
+    Two(Tag, Tag),
+}
+
+/// A VLAN tag without priority bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// The tag protocol identifier: 0x8100 (IEEE 802.1Q) or 0x88a8 (802.1ad).
+    pub tpid: u16,
+    /// The VLAN identifier, 1 to 4094.
+    pub vid: u16,
+}
+
+/// Why a packet goes to the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KernelReason {
+    /// No route covers the destination.
+    NoRoute,
+    /// The destination is an address of this machine.
+    LocalAddress,
+    /// The MAC address of the next hop is not known.
+    NoNeighbour,
+    /// The route leads out of an interface which is not the relay's, nor a VLAN on one.
+    NotOurInterface,
+    /// The route does something else than forward: blackhole, unreachable, prohibit, encapsulation; or it depends on more
+    /// than the destination; or the destination is multicast, broadcast or link-local.
+    SpecialRoute,
+    /// The machine has policy rules of its own, so the destination alone does not decide.
+    PolicyRules,
+    /// The interface of the route, or the one below it, is down or without carrier.
+    LinkDown,
+    /// The kernel has a route or rule which this program cannot decode.
+    NotUnderstood,
+}
+
+impl KernelReason {
+    /// All reasons; the position is `reason as usize`.
+    pub const ALL: [Self; 8] = [
+        Self::NoRoute,
+        Self::LocalAddress,
+        Self::NoNeighbour,
+        Self::NotOurInterface,
+        Self::SpecialRoute,
+        Self::PolicyRules,
+        Self::LinkDown,
+        Self::NotUnderstood,
+    ];
+
+    /// The reason's name in counters.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoRoute => "no_route",
+            Self::LocalAddress => "local_address",
+            Self::NoNeighbour => "no_neighbour",
+            Self::NotOurInterface => "not_our_interface",
+            Self::SpecialRoute => "special_route",
+            Self::PolicyRules => "policy_rules",
+            Self::LinkDown => "link_down",
+            Self::NotUnderstood => "not_understood",
+        }
+    }
+}
+
+/// A frozen picture of the kernel's routes and neighbours, to be shared by the workers.
+pub struct Routes {
+    tables: Arc<Tables>,
+    /// Why not to look anything up in the family, if so.
+    withheld_v4: Option<KernelReason>,
+    withheld_v6: Option<KernelReason>,
+    /// What has become of the target with the same position in `tables.targets`.
+    resolved: Vec<Resolved>,
+    paths: Vec<WeightedPath>,
+    hops: Vec<DirectHop>,
+    on_link_v4: HashMap<(u32, Ipv4Addr), u32>,
+    on_link_v6: HashMap<(u32, Ipv6Addr), u32>,
+    /// Marks of the neighbours that look-ups came upon, for [`Mirror::confirm_used_neighbours`].
+    used: Arc<[AtomicBool]>,
+}
+
+/// The routes by prefix: the tables local, main and default, in the order in which the kernel asks them.
+struct Tables {
+    v4: [PrefixTable<Ipv4Addr, u32>; TABLES],
+    v6: [PrefixTable<Ipv6Addr, u32>; TABLES],
+    /// What the values of the prefix tables stand for; many prefixes share one.
+    targets: Vec<state::Target>,
+}
+
+#[derive(Clone, Copy)]
+struct Resolved {
+    action: Action,
+    mtu: Option<u32>,
+}
+
+#[derive(Clone, Copy)]
+enum Action {
+    Kernel(KernelReason),
+    /// Go on with the next table.
+    Throw,
+    Take(Path),
+    /// Choose one of `count` paths from `first` on, in proportion to their weights.
+    Spread {
+        first: u32,
+        count: u32,
+        weight: u32,
+    },
+}
+
+#[derive(Clone, Copy)]
+enum Path {
+    Kernel(KernelReason),
+    /// To a gateway whose MAC address is known.
+    Gateway(u32),
+    /// To a gateway whose MAC address has still to be found out; the number is that of its mark.
+    Unresolved(u32),
+    /// To the destination itself, with the link number under which `on_link_v4` and `on_link_v6` list its neighbours.
+    OnLink(u32),
+}
+
+struct WeightedPath {
+    /// The sum of the weights up to and with this path.
+    weight: u32,
+    path: Path,
+}
+
+impl Routes {
+    /// Looks up the next hop of an IPv4 destination. Packets of one flow bring the same `flow` hash and take the same path.
+    pub fn v4(&self, destination: Ipv4Addr, flow: u32) -> Hop<'_> {
+        if let Some(reason) = self.withheld_v4 {
+            return Hop::Kernel(reason);
+        }
+        if destination.is_multicast() || destination.is_broadcast() || destination.octets()[0] == 0
+        {
+            return Hop::Kernel(KernelReason::SpecialRoute);
+        }
+        let neighbour = |link| self.on_link_v4.get(&(link, destination)).copied();
+        self.hop(self.find(&self.tables.v4, destination), flow, neighbour)
+    }
+
+    /// Looks up the next hop of an IPv6 destination. Packets of one flow bring the same `flow` hash and take the same path.
+    pub fn v6(&self, destination: Ipv6Addr, flow: u32) -> Hop<'_> {
+        if let Some(reason) = self.withheld_v6 {
+            return Hop::Kernel(reason);
+        }
+        if destination.is_multicast()
+            || destination.is_unspecified()
+            || destination.is_unicast_link_local()
+        {
+            return Hop::Kernel(KernelReason::SpecialRoute);
+        }
+        let neighbour = |link| self.on_link_v6.get(&(link, destination)).copied();
+        self.hop(self.find(&self.tables.v6, destination), flow, neighbour)
+    }
+
+    /// Returns the MTU towards an IPv4 destination, in octets: the route's own or that of the interface it leads out of.
+    /// Of several paths the smallest counts. `None` when there is no such route, or the destination alone does not decide.
+    pub fn mtu_v4(&self, destination: Ipv4Addr) -> Option<u32> {
+        if self.withheld_v4.is_some() {
+            None
+        } else {
+            self.find(&self.tables.v4, destination)?.mtu
+        }
+    }
+
+    /// Returns the MTU towards an IPv6 destination, in octets: the route's own or that of the interface it leads out of.
+    /// Of several paths the smallest counts. `None` when there is no such route, or the destination alone does not decide.
+    pub fn mtu_v6(&self, destination: Ipv6Addr) -> Option<u32> {
+        if self.withheld_v6.is_some() {
+            None
+        } else {
+            self.find(&self.tables.v6, destination)?.mtu
+        }
+    }
+
+    fn find<A: Address>(
+        &self,
+        tables: &[PrefixTable<A, u32>; TABLES],
+        destination: A,
+    ) -> Option<Resolved> {
+        tables
+            .iter()
+            .filter_map(|table| table.get(destination))
+            .map(|target| self.resolved[target as usize])
+            .find(|resolved| !matches!(resolved.action, Action::Throw))
+    }
+
+    fn hop(
+        &self,
+        found: Option<Resolved>,
+        flow: u32,
+        neighbour: impl FnOnce(u32) -> Option<u32>,
+    ) -> Hop<'_> {
+        let path = match found.map(|resolved| resolved.action) {
+            None | Some(Action::Throw) => Path::Kernel(KernelReason::NoRoute),
+            Some(Action::Kernel(reason)) => Path::Kernel(reason),
+            Some(Action::Take(path)) => path,
+            Some(Action::Spread {
+                first,
+                count,
+                weight,
+            }) => self.choose(first, count, weight, flow),
+        };
+        let hop = match path {
+            Path::Kernel(reason) => return Hop::Kernel(reason),
+            Path::Gateway(hop) => Some(hop),
+            Path::Unresolved(mark) => {
+                self.mark(mark);
+                None
+            }
+            Path::OnLink(link) => neighbour(link),
+        };
+        hop.map_or(Hop::Kernel(KernelReason::NoNeighbour), |hop| {
+            let hop = &self.hops[hop as usize];
+            self.mark(hop.mark);
+            Hop::Direct(hop)
+        })
+    }
+
+    fn choose(&self, first: u32, count: u32, weight: u32, flow: u32) -> Path {
+        // The golden ratio spreads hashes whose high bits say little.
+        let spread = u64::from(flow.wrapping_mul(0x9e37_79b1));
+        let point = ((spread * u64::from(weight)) >> 32) as u32;
+        let paths = &self.paths[first as usize..][..count as usize];
+        paths[paths.partition_point(|path| path.weight <= point)].path
+    }
+
+    /// Notes that a packet went to a neighbour. Reads first: the cache line stays shared while nothing changes.
+    fn mark(&self, mark: u32) {
+        let used = &self.used[mark as usize];
+        if !used.load(Ordering::Relaxed) {
+            used.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod kernel_agreement_tests;
+#[cfg(test)]
+mod kernel_tests;
+#[cfg(test)]
+mod resolve_tests;
+#[cfg(test)]
+mod tests;
