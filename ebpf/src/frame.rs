@@ -1,6 +1,9 @@
 //! The frame in front of the XDP program, read by bounds-checked copies: all the unsafe code that touches packets.
 //!
 //! Nothing is understood here; `relay_core::wire` does that. Nothing is written either.
+//!
+//! Reading behind VLAN tags adds a run-time offset to a packet pointer, which Linux (seen on 6.18) refuses to a loader without
+//! CAP_PERFMON. `bpf_xdp_load_bytes` in its place doubles the time of the whole program (24 to 43 ns a frame there).
 
 #![expect(
     unsafe_code,
@@ -29,7 +32,7 @@ impl<'a> Frame<'a> {
 }
 
 impl Octets for Frame<'_> {
-    /// Asks the kernel: `data_end - data` would need CAP_PERFMON, and is not all of a frame that lies in several buffers.
+    /// Asks the kernel: `data_end - data` is not all of a frame that lies in several buffers.
     #[inline(always)]
     fn len(&self) -> usize {
         // SAFETY: the context is the one that the kernel called this program with, and lives as long as the call.
