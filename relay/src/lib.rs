@@ -1,4 +1,34 @@
-//! Placeholder.
+//! The daemon `siit-relay` and its command line, bottom to top.
+//!
+//! | module | what is there |
+//! |---|---|
+//! | [`config`] | `relay.yaml`, read and validated |
+//! | [`tables`] | one generation of mappings, lists and policy; the translator's surroundings |
+//! | [`perform`] | a translation carried out on a frame |
+//! | [`memory`] | frames in plain memory |
+//! | [`process`] | what becomes of one frame; no file descriptor |
+//! | [`worker`] | an AF_XDP thread: receive, process, transmit, reclaim |
+//! | [`stats`] | what workers count |
+//! | [`daemon`] | setting up, the control thread, stopping |
+//! | [`paths`] | the network as it is at a moment |
+//! | [`routes`] | next hops, from the kernel's own routes and neighbours |
+//! | [`offline`], [`capture`] | translation of capture files |
+//! | [`driver`] | all that talks to the kernel: netlink, ethtool, XDP, namespaces |
+//! | [`lab`] | laboratories of network namespaces |
+//! | [`cli`] | arguments, subcommands, exit codes |
 
+pub mod capture;
+pub mod cli;
+pub mod config;
+pub mod daemon;
 pub mod driver;
 pub mod lab;
+pub mod memory;
+pub mod offline;
+pub mod paths;
+pub mod perform;
+pub mod process;
+pub mod routes;
+pub mod stats;
+pub mod tables;
+pub mod worker;

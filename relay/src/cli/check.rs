@@ -1,0 +1,56 @@
+//! `siit-relay check`: every problem of the configuration and its EAM files, at once.
+
+use crate::config::{self, Config};
+use eam_tables::{Problem, Severity};
+use serde_json::json;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+pub(super) fn run(path: &Path, json: bool, output: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let loaded = config::load(path);
+    let mut problems = loaded.problems;
+    if let Some((config, _)) = &loaded.usable {
+        problems.extend(missing_interfaces(config));
+    }
+    if json {
+        let problems: Vec<_> = problems.iter().map(as_json).collect();
+        let mappings = loaded.usable.as_ref().map(|(_, eams)| eams.len());
+        let report = json!({ "ok": mappings.is_some(), "mappings": mappings, "problems": problems });
+        writeln!(output, "{report:#}")?;
+    } else {
+        for problem in &problems {
+            writeln!(output, "{problem}")?;
+        }
+        if let Some((config, eams)) = &loaded.usable {
+            let (interfaces, mappings) = (config.interfaces.len(), eams.len());
+            writeln!(output, "{}: ok, {mappings} mappings, {interfaces} interfaces", path.display())?;
+        }
+    }
+    Ok(match loaded.usable {
+        Some(_) => ExitCode::SUCCESS,
+        None => ExitCode::FAILURE,
+    })
+}
+
+/// Warns about interfaces that this machine does not have; the file may be meant for another one.
+fn missing_interfaces(config: &Config) -> impl Iterator<Item = Problem> + '_ {
+    let is_missing = |name: &str| !Path::new("/sys/class/net").join(name).exists();
+    config.interfaces.iter().filter(move |interface| is_missing(&interface.name)).map(|interface| {
+        let message = format!("interface `{}` is not on this machine", interface.name);
+        Problem::warning(interface.place.clone(), message)
+    })
+}
+
+fn as_json(problem: &Problem) -> serde_json::Value {
+    json!({
+        "severity": match problem.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        },
+        "file": problem.place.path.display().to_string(),
+        "line": problem.place.line,
+        "column": problem.place.column,
+        "message": problem.message,
+    })
+}

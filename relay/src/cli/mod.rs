@@ -1,0 +1,139 @@
+//! The command line: arguments, subcommands and exit codes. Each subcommand is a file of its own.
+//!
+//! Exit codes: 0 fine, 1 the answer is no (a problem found, a test failed), 2 wrong usage.
+
+mod check;
+mod query;
+mod run;
+mod translate;
+
+use crate::config::{self, Config};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use eam_tables::Eam;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// A SIIT-DC border relay: stateless translation between IPv4 and IPv6 at the edge of a data centre.
+#[derive(Debug, Parser)]
+#[command(name = "siit-relay", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Translate packets between the configured interfaces until told to stop
+    ///
+    /// Stays in the foreground and logs to standard error. SIGINT and SIGTERM stop it cleanly.
+    Run(ConfigArguments),
+    /// Check the configuration and its EAM files; tell every problem at once
+    ///
+    /// Each problem is a line of the form `file:line:column: message`. Exit code 1 if any is an error.
+    Check {
+        #[command(flatten)]
+        config: ConfigArguments,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tell what addresses become, and by which rule
+    Query {
+        #[command(flatten)]
+        config: ConfigArguments,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// IPv4 and IPv6 addresses
+        #[arg(required = true, value_name = "ADDR")]
+        addresses: Vec<IpAddr>,
+    },
+    /// Translate the packets of a capture file, without a network and without privileges
+    ///
+    /// Reads pcap and pcapng with Ethernet or raw IP packets; writes what the relay would send.
+    Translate {
+        #[command(flatten)]
+        config: ConfigArguments,
+        /// Print all counters as JSON
+        #[arg(long)]
+        json: bool,
+        /// The capture to read
+        #[arg(value_name = "IN.pcap")]
+        input: PathBuf,
+        /// The capture to write
+        #[arg(value_name = "OUT.pcap")]
+        output: PathBuf,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+#[derive(Debug, clap::Args)]
+struct ConfigArguments {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// Runs the command line that the process was started with.
+pub fn main() -> ExitCode {
+    match Arguments::parse().command.run() {
+        Ok(code) => code,
+        Err(error) => {
+            // A closed pipe, as left behind by `head`, is nobody's fault.
+            let is_closed_pipe = error.chain().any(|cause| {
+                let cause = cause.downcast_ref::<io::Error>();
+                cause.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+            });
+            if !is_closed_pipe {
+                eprintln!("siit-relay: {error:#}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Command {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        let mut output = io::stdout().lock();
+        match self {
+            Self::Run(config) => run::run(&config.config),
+            Self::Check { config, json } => check::run(&config.config, json, &mut output),
+            Self::Query { config, json, addresses } => {
+                query::run(&config.config, &addresses, json, &mut output)
+            }
+            Self::Translate { config, json, input, output: to } => {
+                translate::run(&config.config, &input, &to, json, &mut output)
+            }
+            Self::Completions { shell } => {
+                // The generator panics when it cannot write, so it writes to memory.
+                let mut script = Vec::new();
+                let mut command = Arguments::command();
+                clap_complete::generate(shell, &mut command, "siit-relay", &mut script);
+                output.write_all(&script)?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Self::Man => {
+                clap_mangen::Man::new(Arguments::command()).render(&mut output)?;
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+}
+
+/// Loads a configuration that has to be usable; problems go to standard error.
+fn load(path: &Path) -> Option<(Config, Vec<Eam>)> {
+    let loaded = config::load(path);
+    for problem in &loaded.problems {
+        eprintln!("{problem}");
+    }
+    loaded.usable
+}

@@ -1,0 +1,108 @@
+//! The configuration: `relay.yaml`, read and validated, with every problem told at once.
+//!
+//! [`load`] turns files into a [`Config`] that can only hold what the relay can do. The EAM files
+//! that the configuration names are read with it, since neither is of use without the other.
+
+mod read;
+mod section;
+mod tree;
+
+use eam_tables::{Eam, Place, PrefixSet4, Problem};
+use relay_core::Policy;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+
+/// Everything that an operator can choose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How packets are translated.
+    pub policy: Policy,
+    /// The EAM files, as paths that can be opened.
+    pub eam: Vec<PathBuf>,
+    /// IPv4 addresses that are translated by RFC 6052 instead of an EAM (RFC 7755, 4.10).
+    pub ipv4_translatable: PrefixSet4,
+    /// IPv4 addresses that are routed to the relay.
+    pub service_pools: PrefixSet4,
+    /// IPv4 addresses that RFC 6052 must not translate.
+    pub denylist4: PrefixSet4,
+    /// The interfaces to translate on.
+    pub interfaces: Vec<Interface>,
+    /// The MTUs in octets that take the place of those of next hops and interfaces.
+    pub mtu: MtuOverride,
+    /// The relay's own addresses, where they are not learnt from the interfaces.
+    pub own: OwnAddresses,
+    /// The processors that workers run on; `None` for all that the process may use.
+    pub cpus: Option<Vec<usize>>,
+}
+
+/// One interface to translate on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Where the configuration names it.
+    pub place: Place,
+    /// How the XDP program is attached.
+    pub xdp: XdpMode,
+    /// The receive queues that workers serve; `None` for all.
+    pub queues: Option<Vec<u32>>,
+    /// Whether AF_XDP sockets go without a copy between driver and worker.
+    pub zero_copy: af_xdp::ZeroCopy,
+}
+
+/// How the XDP program is attached to an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XdpMode {
+    /// In the driver, or where that cannot be, in the kernel's generic path.
+    Auto,
+    /// In the driver.
+    Native,
+    /// In the kernel's generic path, which works everywhere and is slow.
+    Generic,
+}
+
+/// MTUs in octets that the operator sets; `None` where they are learnt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MtuOverride {
+    /// Of the IPv4 network.
+    pub ipv4: Option<u32>,
+    /// Of the IPv6 network.
+    pub ipv6: Option<u32>,
+}
+
+/// The relay's own addresses; `None` where they are learnt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OwnAddresses {
+    /// In the IPv4 network.
+    pub ipv4: Option<Ipv4Addr>,
+    /// In the IPv6 network.
+    pub ipv6: Option<Ipv6Addr>,
+}
+
+/// What the files on disk amount to.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration with its mappings; there is none if any problem is an error.
+    pub usable: Option<(Config, Vec<Eam>)>,
+    /// Everything that is wrong or doubtful, file by file in the order of lines.
+    pub problems: Vec<Problem>,
+}
+
+/// Reads a configuration and the EAM files that it names.
+pub fn load(path: &Path) -> Loaded {
+    let contents = match eam_tables::read_text(path) {
+        Ok(text) => read::read(path, &text),
+        Err(problem) => {
+            return Loaded { usable: None, problems: vec![problem] };
+        }
+    };
+    let eams = eam_tables::load(&contents.eam);
+    let has_errors = eams.has_errors();
+    let mut problems = contents.problems;
+    problems.extend(eams.problems);
+    Loaded {
+        usable: contents.config.filter(|_| !has_errors).map(|config| (config, eams.entries)),
+        problems,
+    }
+}
+

@@ -1,0 +1,170 @@
+//! The worker threads: how many, on which processors, with which sockets; started and stopped.
+
+use super::ports::{Port, Ports};
+use super::{DaemonError, failed};
+use crate::config::Config;
+use crate::driver::bpf::XdpProgram;
+use crate::driver::kernel::Handover;
+use crate::stats::WorkerCounters;
+use crate::worker::{PortSocket, Shared, Worker};
+use af_xdp::{RingSizes, Socket, SocketConfig, Umem, ZeroCopy};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use tracing::{error, info};
+
+/// The running workers.
+pub(super) struct Workers {
+    threads: Vec<JoinHandle<()>>,
+    counters: Vec<Arc<Mutex<WorkerCounters>>>,
+}
+
+impl Workers {
+    /// Opens all sockets, puts them into the XDP program's map and starts the workers.
+    ///
+    /// Each worker serves at least one queue of every port, since it can only send where it has a socket. So
+    /// there are as many as the port with the fewest queues has, and no more than processors.
+    pub(super) fn start(
+        config: &Config,
+        ports: &Ports,
+        program: &mut XdpProgram,
+        shared: &Arc<Shared>,
+    ) -> Result<Self, DaemonError> {
+        let cpus = match &config.cpus {
+            Some(cpus) => cpus.clone(),
+            None => allowed_cpus()?,
+        };
+        let queues = ports.iter().map(|port| port.queues.len()).min().unwrap_or(0);
+        let count = queues.min(cpus.len()).max(1);
+        let mut workers = Self { threads: Vec::new(), counters: Vec::new() };
+        for number in 0..count {
+            let started = start_one(number, count, cpus.get(number).copied(), ports, program, shared);
+            match started {
+                Ok((thread, counters)) => {
+                    workers.threads.push(thread);
+                    workers.counters.push(counters);
+                }
+                Err(error) => {
+                    workers.stop(shared);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(workers)
+    }
+
+    /// Says whether a worker has given up.
+    pub(super) fn any_ended(&self) -> bool {
+        self.threads.iter().any(JoinHandle::is_finished)
+    }
+
+    /// Has the workers end and returns the sum of their counters.
+    pub(super) fn stop(self, shared: &Shared) -> WorkerCounters {
+        shared.stop();
+        for thread in self.threads {
+            if thread.join().is_err() {
+                error!("a worker panicked");
+            }
+        }
+        let mut sum = WorkerCounters::default();
+        for counters in self.counters {
+            sum.add(&counters.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        sum
+    }
+}
+
+type Started = (JoinHandle<()>, Arc<Mutex<WorkerCounters>>);
+
+/// Starts worker `number` of `count`.
+fn start_one(
+    number: usize,
+    count: usize,
+    cpu: Option<usize>,
+    ports: &Ports,
+    program: &mut XdpProgram,
+    shared: &Arc<Shared>,
+) -> Result<Started, DaemonError> {
+    let (umem, sockets) = open(number, count, ports)?;
+    for PortSocket { port, socket } in &sockets {
+        let port = ports.iter().nth(*port);
+        let first_socket = port.map_or(0, |port| port.first_socket);
+        program.set_socket(first_socket + socket.config().queue, socket)?;
+        let SocketConfig { interface, queue, .. } = socket.config();
+        info!("{interface}: queue {queue} served by worker {number}, {} mode", socket.mode());
+    }
+    let worker = Worker::new(umem, sockets, ports.iter().count(), Handover::open()?);
+    let counters = worker.counters();
+    let shared = shared.clone();
+    let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+        if let Some(cpu) = cpu {
+            let mut set = CpuSet::new();
+            set.set(cpu);
+            if let Err(error) = sched_setaffinity(None, &set) {
+                error!("worker {number} cannot run on processor {cpu}: {error}");
+            }
+        }
+        if let Err(error) = worker.run(&shared) {
+            error!("worker {number}: {error}");
+        }
+    });
+    Ok((thread.map_err(failed("start a worker thread"))?, counters))
+}
+
+/// Opens the sockets of one worker over one UMEM.
+fn open(number: usize, count: usize, ports: &Ports) -> Result<(Umem, Vec<PortSocket>), DaemonError> {
+    let zero_copy = wanted_zero_copy(ports);
+    match open_with(number, count, ports, zero_copy) {
+        // One interface has it and another one does not: frames can only be shared by copying.
+        Err(_) if zero_copy == ZeroCopy::Auto => open_with(number, count, ports, ZeroCopy::Off),
+        outcome => outcome,
+    }
+}
+
+/// Returns the one mode for all ports, since they share their frames.
+fn wanted_zero_copy(ports: &Ports) -> ZeroCopy {
+    let wanted = |mode| ports.iter().any(|port| port.interface.zero_copy == mode);
+    match (wanted(ZeroCopy::On), wanted(ZeroCopy::Off)) {
+        (true, _) => ZeroCopy::On,
+        (false, true) => ZeroCopy::Off,
+        (false, false) => ZeroCopy::Auto,
+    }
+}
+
+fn open_with(
+    number: usize,
+    count: usize,
+    ports: &Ports,
+    zero_copy: ZeroCopy,
+) -> Result<(Umem, Vec<PortSocket>), DaemonError> {
+    let ring_sizes = RingSizes::default();
+    let served: Vec<(usize, &Port, u32)> = ports
+        .iter()
+        .enumerate()
+        .flat_map(|(position, port)| {
+            let queues = port.queues.iter().skip(number).step_by(count);
+            queues.map(move |queue| (position, port, *queue))
+        })
+        .collect();
+    // For each socket as many frames as it can hold on its way in and on its way out.
+    let frames = served.len() as u32 * (ring_sizes.fill + ring_sizes.tx);
+    let mut umem = Umem::new(ports.chunk_size(), frames)?;
+    let mut sockets = Vec::new();
+    for (position, port, queue) in served {
+        let config = SocketConfig {
+            interface_index: port.index,
+            interface: port.interface.name.clone(),
+            queue,
+            ring_sizes,
+            zero_copy,
+        };
+        sockets.push(PortSocket { port: position, socket: Socket::bind(&mut umem, &config)? });
+    }
+    Ok((umem, sockets))
+}
+
+/// Returns the processors that the process may run on.
+fn allowed_cpus() -> Result<Vec<usize>, DaemonError> {
+    let set = sched_getaffinity(None).map_err(|error| failed("read the processor affinity")(error.into()))?;
+    Ok((0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect())
+}

@@ -1,0 +1,241 @@
+//! Performing a translation on a frame in memory: the one place in userspace where packets change.
+//!
+//! The payload never moves. The old link and network headers are overwritten from behind: the new
+//! network header ends where the payload begins, and the new link header stands in front of it.
+
+use relay_core::verdict::{NetworkHeader, Patch};
+use relay_core::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
+use relay_core::Rewrite;
+
+/// A frame whose first octets can be moved, as translation needs it to grow and shrink in front.
+pub trait Frame {
+    /// Returns the frame.
+    fn octets(&self) -> &[u8];
+    /// Returns the frame, to be changed in place.
+    fn octets_mut(&mut self) -> &mut [u8];
+    /// Moves the start by `octets`: forwards to cut the front off, backwards to make room there.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRoom`] if there is no such place; the frame is unchanged.
+    fn move_start(&mut self, octets: i32) -> Result<(), NoRoom>;
+    /// Cuts the frame off behind `length` octets; a shorter frame stays as it is.
+    fn truncate(&mut self, length: usize);
+}
+
+/// A frame has no room for longer headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoRoom;
+
+impl Frame for af_xdp::Frame {
+    fn octets(&self) -> &[u8] {
+        self.octets()
+    }
+
+    fn octets_mut(&mut self) -> &mut [u8] {
+        self.octets_mut()
+    }
+
+    fn move_start(&mut self, octets: i32) -> Result<(), NoRoom> {
+        self.move_start(octets).map_err(|_| NoRoom)
+    }
+
+    fn truncate(&mut self, length: usize) {
+        if length < self.len() {
+            // Shortening cannot leave the chunk.
+            let _ = self.set_len(length);
+        }
+    }
+}
+
+/// A link header to put in front of a packet: none at all, or Ethernet with up to two VLAN tags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkHeader {
+    octets: [u8; ethernet::MAX_HEADER_LENGTH],
+    length: usize,
+}
+
+impl LinkHeader {
+    /// No link header: the packet begins with its network header.
+    pub const NONE: Self = Self { octets: [0; ethernet::MAX_HEADER_LENGTH], length: 0 };
+
+    /// Returns the header of a frame on its way to a next hop; the EtherType is set by [`perform`].
+    ///
+    /// Tags are given outermost first, each as tag protocol identifier and tag control information,
+    /// host order. Only the first two count.
+    pub fn new(
+        destination: ethernet::Address,
+        source: ethernet::Address,
+        tags: impl IntoIterator<Item = (u16, u16)>,
+    ) -> Self {
+        let mut header = Self { length: ethernet::HEADER_LENGTH, ..Self::NONE };
+        header.octets[..6].copy_from_slice(&destination);
+        header.octets[6..12].copy_from_slice(&source);
+        for (identifier, control) in tags.into_iter().take(ethernet::MAX_TAGS) {
+            let at = header.length - 2;
+            header.octets[at..at + 2].copy_from_slice(&identifier.to_be_bytes());
+            header.octets[at + 2..at + 4].copy_from_slice(&control.to_be_bytes());
+            header.length += ethernet::TAG_LENGTH;
+        }
+        header
+    }
+
+    /// Returns a copy of the header at the start of `frame`, whose length is `length` octets.
+    pub fn copy(frame: &[u8], length: usize) -> Self {
+        let mut header = Self { length: length.min(ethernet::MAX_HEADER_LENGTH), ..Self::NONE };
+        let octets = frame.iter().take(header.length);
+        header.octets.iter_mut().zip(octets).for_each(|(to, from)| *to = *from);
+        header
+    }
+
+    /// Returns the header in front of a packet of a given EtherType.
+    fn announcing(&self, ethertype: u16) -> ([u8; ethernet::MAX_HEADER_LENGTH], usize) {
+        let mut octets = self.octets;
+        if self.length >= ethernet::HEADER_LENGTH {
+            octets[self.length - 2..self.length].copy_from_slice(&ethertype.to_be_bytes());
+        }
+        (octets, self.length)
+    }
+}
+
+/// Turns the packet in `frame`, whose network header begins at offset `network`, into what the
+/// translator describes, with a new link header in front.
+///
+/// # Errors
+///
+/// [`NoRoom`] if the frame cannot grow in front; it is unchanged then.
+#[inline]
+pub fn perform<F: Frame>(
+    frame: &mut F,
+    network: usize,
+    link: &LinkHeader,
+    rewrite: &Rewrite,
+) -> Result<(), NoRoom> {
+    let payload = network + rewrite.cut;
+    let front = link.length + rewrite.header.length();
+    // Both are a few hundred octets at most, but for extension headers, which are below 65536.
+    frame.move_start(payload as i32 - front as i32)?;
+    frame.truncate(front + rewrite.payload);
+
+    let octets = frame.octets_mut();
+    let Some((headers, payload)) = octets.split_at_mut_checked(front) else {
+        return Err(NoRoom);
+    };
+    let (link_octets, header_octets) = headers.split_at_mut(link.length);
+    let ethertype = match &rewrite.header {
+        NetworkHeader::V4(header) => {
+            header_octets.copy_from_slice(&header.emit());
+            ETHERTYPE_IPV4
+        }
+        NetworkHeader::V6(header) => {
+            header_octets.copy_from_slice(&header.emit());
+            ETHERTYPE_IPV6
+        }
+    };
+    let (announced, length) = link.announcing(ethertype);
+    link_octets.copy_from_slice(&announced[..length]);
+    match rewrite.patch {
+        Patch::None => {}
+        Patch::Checksum { at, checksum } => write(payload, at, checksum.to_be_bytes()),
+        Patch::Icmp { kind, checksum } => {
+            write(payload, 0, [kind]);
+            write(payload, 2, checksum.to_be_bytes());
+        }
+    }
+    Ok(())
+}
+
+/// Writes `octets` at an offset which the translator has found to be there.
+fn write<const N: usize>(payload: &mut [u8], at: usize, octets: [u8; N]) {
+    if let Some(place) = payload.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
+        *place = octets;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::MemoryFrame;
+    use relay_core::wire::{ipv4, ipv6};
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    fn v6_header() -> NetworkHeader {
+        NetworkHeader::V6(ipv6::Header {
+            traffic_class: 0,
+            payload_length: 12,
+            next_header: 17,
+            hop_limit: 63,
+            source: Ipv6Addr::LOCALHOST,
+            destination: Ipv6Addr::UNSPECIFIED,
+        })
+    }
+
+    fn v4_header() -> NetworkHeader {
+        NetworkHeader::V4(ipv4::Header {
+            tos: 0,
+            total_length: 32,
+            identification: 1,
+            df: false,
+            mf: false,
+            fragment_offset: 0,
+            ttl: 63,
+            protocol: 17,
+            source: Ipv4Addr::LOCALHOST,
+            destination: Ipv4Addr::UNSPECIFIED,
+        })
+    }
+
+    /// A frame of 14 link octets, `cut` header octets, 12 payload octets and 6 octets of padding.
+    fn frame(cut: usize, headroom: usize) -> MemoryFrame {
+        let mut octets = vec![0xa5; 14 + cut];
+        octets.extend(0..12);
+        octets.extend([0xee; 6]);
+        MemoryFrame::new(&octets, headroom)
+    }
+
+    #[test]
+    fn grows_in_front_and_loses_padding() {
+        let mut frame = frame(20, 64);
+        let link = LinkHeader::new([2; 6], [4; 6], [(0x8100, 100)]);
+        let patch = Patch::Checksum { at: 6, checksum: 0xbeef };
+        let rewrite = Rewrite { cut: 20, header: v6_header(), payload: 12, patch };
+        perform(&mut frame, 14, &link, &rewrite).unwrap();
+        let octets = frame.octets();
+        assert_eq!(octets.len(), 18 + 40 + 12);
+        let tagged = [2, 2, 2, 2, 2, 2, 4, 4, 4, 4, 4, 4, 0x81, 0, 0, 100, 0x86, 0xdd];
+        assert_eq!(octets[..18], tagged);
+        assert_eq!(octets[18..24], [0x60, 0, 0, 0, 0, 12]);
+        assert_eq!(octets[58..], [0, 1, 2, 3, 4, 5, 0xbe, 0xef, 8, 9, 10, 11]);
+    }
+
+    #[test]
+    fn shrinks_in_front() {
+        let mut frame = frame(48, 0);
+        let link = LinkHeader::copy(&[7; 14], 14);
+        let patch = Patch::Icmp { kind: 8, checksum: 0x1234 };
+        let rewrite = Rewrite { cut: 48, header: v4_header(), payload: 12, patch };
+        perform(&mut frame, 14, &link, &rewrite).unwrap();
+        let octets = frame.octets();
+        assert_eq!(octets.len(), 14 + 20 + 12);
+        assert_eq!(octets[10..16], [7, 7, 0x08, 0x00, 0x45, 0]);
+        assert_eq!(octets[34..], [8, 1, 0x12, 0x34, 4, 5, 6, 7, 8, 9, 10, 11]);
+    }
+
+    #[test]
+    fn a_frame_without_headroom_is_left_alone() {
+        let mut frame = frame(20, 19);
+        let before = frame.octets().to_vec();
+        let link = LinkHeader::new([2; 6], [4; 6], []);
+        let rewrite = Rewrite { cut: 20, header: v6_header(), payload: 12, patch: Patch::None };
+        assert_eq!(perform(&mut frame, 14, &link, &rewrite), Err(NoRoom));
+        assert_eq!(frame.octets(), before);
+    }
+
+    #[test]
+    fn packets_without_a_link_header_stay_so() {
+        let mut frame = MemoryFrame::new(&[0xa5; 32], 64);
+        let rewrite = Rewrite { cut: 20, header: v6_header(), payload: 12, patch: Patch::None };
+        perform(&mut frame, 0, &LinkHeader::NONE, &rewrite).unwrap();
+        assert_eq!((frame.octets().len(), frame.octets()[0]), (52, 0x60));
+    }
+}

@@ -1,0 +1,129 @@
+//! What a worker does with one frame: translate, find the next hop, perform. It knows no file descriptor.
+//!
+//! The caller owns the frame before and after; [`Disposition`] says where it goes from here.
+
+use crate::paths::Live;
+use crate::perform::{Frame, LinkHeader, perform};
+use crate::routes::{DirectHop, Hop, KernelReason, Tag, Tags};
+use crate::tables::{Surroundings, Tables};
+use relay_core::counters::Counters;
+use relay_core::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
+use relay_core::verdict::NetworkHeader;
+use relay_core::{Direction, PassReason, Rewrite, Translator, Verdict};
+use std::net::IpAddr;
+
+/// Where a frame goes after it was processed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// Out of the port with this position, as it is.
+    Transmit {
+        /// The position of the interface in the configuration.
+        port: usize,
+    },
+    /// To the kernel, as a packet without a link header.
+    Kernel {
+        /// Where the packet goes.
+        destination: IpAddr,
+        /// Why the kernel has to take it.
+        reason: HandoverReason,
+    },
+    /// Nowhere: the frame is free.
+    Discard,
+}
+
+/// Why the kernel takes a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandoverReason {
+    /// The packet is translated; the relay cannot send it on by itself.
+    NextHop(KernelReason),
+    /// The packet is as it came: it turned out not to be the relay's.
+    Passed,
+}
+
+/// Processes the frame that arrived on some port.
+#[inline]
+pub fn process<F: Frame>(
+    frame: &mut F,
+    tables: &Tables,
+    live: &Live,
+    counters: &mut Counters,
+) -> Disposition {
+    let Ok(header) = ethernet::Header::parse(frame.octets()) else {
+        counters.record_pass(PassReason::NotIp);
+        return Disposition::Discard;
+    };
+    let surroundings = Surroundings { tables, paths: live };
+    let translator = Translator::new(&tables.policy, &surroundings);
+    let packet = frame.octets().get(header.length..).unwrap_or_default();
+    let (direction, verdict) = match header.ethertype {
+        ETHERTYPE_IPV4 => (Direction::V4ToV6, translator.v4_to_v6(packet)),
+        ETHERTYPE_IPV6 => (Direction::V6ToV4, translator.v6_to_v4(packet)),
+        // The XDP program sends nothing else here.
+        _ => {
+            counters.record_pass(PassReason::NotIp);
+            return Disposition::Discard;
+        }
+    };
+    counters.record(direction, &verdict);
+    match verdict {
+        Verdict::Forward(rewrite) => forward(frame, header.length, &rewrite, live),
+        Verdict::Pass(_) => pass(frame, header.length, direction),
+        Verdict::Drop(_) => Disposition::Discard,
+    }
+}
+
+/// Performs a translation with the link header that the next hop asks for.
+#[inline]
+fn forward<F: Frame>(frame: &mut F, network: usize, rewrite: &Rewrite, live: &Live) -> Disposition {
+    let (hop, destination) = match &rewrite.header {
+        NetworkHeader::V4(header) => {
+            let flow = header.source.to_bits() ^ header.destination.to_bits().rotate_left(16);
+            (live.routes.v4(header.destination, flow), IpAddr::V4(header.destination))
+        }
+        NetworkHeader::V6(header) => {
+            let both = header.source.to_bits() ^ header.destination.to_bits().rotate_left(32);
+            let flow = (both ^ both >> 64) as u64;
+            let flow = (flow ^ flow >> 32) as u32;
+            (live.routes.v6(header.destination, flow), IpAddr::V6(header.destination))
+        }
+    };
+    let (link, disposition) = match hop {
+        Hop::Direct(hop) => (link_header(hop), Disposition::Transmit { port: hop.port }),
+        Hop::Kernel(reason) => {
+            let reason = HandoverReason::NextHop(reason);
+            (LinkHeader::NONE, Disposition::Kernel { destination, reason })
+        }
+    };
+    match perform(frame, network, &link, rewrite) {
+        Ok(()) => disposition,
+        // The kernel leaves 256 octets in front of every packet; headers grow by 48 at most.
+        Err(_) => Disposition::Discard,
+    }
+}
+
+fn link_header(hop: &DirectHop) -> LinkHeader {
+    let tag = |tag: Tag| (tag.tpid, tag.vid);
+    match hop.tags {
+        Tags::None => LinkHeader::new(hop.destination, hop.source, []),
+        Tags::One(only) => LinkHeader::new(hop.destination, hop.source, [tag(only)]),
+        Tags::Two(outer, inner) => {
+            LinkHeader::new(hop.destination, hop.source, [tag(outer), tag(inner)])
+        }
+    }
+}
+
+/// Strips the link header of a packet that is the kernel's after all, as when an address was given to the
+/// machine a moment ago.
+fn pass<F: Frame>(frame: &mut F, network: usize, direction: Direction) -> Disposition {
+    let packet = frame.octets().get(network..).unwrap_or_default();
+    let destination = match direction {
+        Direction::V4ToV6 => packet.get(16..20).and_then(|octets| octets.first_chunk::<4>()).map(|a| IpAddr::from(*a)),
+        Direction::V6ToV4 => packet.get(24..40).and_then(|octets| octets.first_chunk::<16>()).map(|a| IpAddr::from(*a)),
+    };
+    match (destination, frame.move_start(network as i32)) {
+        (Some(destination), Ok(())) => {
+            Disposition::Kernel { destination, reason: HandoverReason::Passed }
+        }
+        (Some(_) | None, _) => Disposition::Discard,
+    }
+}
