@@ -3,3 +3,7 @@
 pub mod ethtool;
 pub mod namespace;
 pub mod netlink;
+pub mod object;
+pub mod bpf;
+pub mod kernel;
+pub mod xdp_link;
