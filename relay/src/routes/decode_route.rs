@@ -55,15 +55,13 @@ impl WayOut {
 }
 
 pub(super) fn decode_route(message: &RouteMessage) -> Route {
-    use RouteKind::{Forward, Local, Special, Throw};
+    use RouteKind::{Forward, Local, Special};
     let header = &message.header;
     let mut kind = if header.kind == RouteType::Unicast {
         Forward
     } else if matches!(header.kind, RouteType::Local | RouteType::Anycast) {
         // An anycast address is one of the machine's own.
         Local
-    } else if header.kind == RouteType::Throw {
-        Throw
     } else {
         Special
     };

@@ -23,7 +23,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use eam_tables::{Address, PrefixTable};
 use hashbrown::HashMap;
-use state::TABLES;
 
 /// What to do with a packet for a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +82,7 @@ pub enum KernelReason {
     NoNeighbour,
     /// The route leads out of an interface which is not the relay's, nor a VLAN on one.
     NotOurInterface,
-    /// The route does something else than forward: blackhole, unreachable, prohibit, encapsulation; or it depends on more
+    /// The route does something else than forward: blackhole, unreachable, prohibit, throw, encapsulation; or it depends on more
     /// than the destination; or the destination is multicast, broadcast or link-local.
     SpecialRoute,
     /// The machine has policy rules of its own, so the destination alone does not decide.
@@ -138,10 +137,10 @@ pub struct Routes {
     used: Arc<[AtomicBool]>,
 }
 
-/// The routes by prefix: the tables local, main and default, in the order in which the kernel asks them.
+/// The routes by prefix.
 struct Tables {
-    v4: [PrefixTable<Ipv4Addr, u32>; TABLES],
-    v6: [PrefixTable<Ipv6Addr, u32>; TABLES],
+    v4: PrefixTable<Ipv4Addr, u32>,
+    v6: PrefixTable<Ipv6Addr, u32>,
     /// What the values of the prefix tables stand for; many prefixes share one.
     targets: Vec<state::Target>,
 }
@@ -155,8 +154,6 @@ struct Resolved {
 #[derive(Clone, Copy)]
 enum Action {
     Kernel(KernelReason),
-    /// Go on with the next table.
-    Throw,
     Take(Path),
     /// Choose one of `count` paths from `first` on, in proportion to their weights.
     Spread {
@@ -232,16 +229,10 @@ impl Routes {
         }
     }
 
-    fn find<A: Address>(
-        &self,
-        tables: &[PrefixTable<A, u32>; TABLES],
-        destination: A,
-    ) -> Option<Resolved> {
-        tables
-            .iter()
-            .filter_map(|table| table.get(destination))
+    fn find<A: Address>(&self, table: &PrefixTable<A, u32>, destination: A) -> Option<Resolved> {
+        table
+            .get(destination)
             .map(|target| self.resolved[target as usize])
-            .find(|resolved| !matches!(resolved.action, Action::Throw))
     }
 
     fn hop(
@@ -251,7 +242,7 @@ impl Routes {
         neighbour: impl FnOnce(u32) -> Option<u32>,
     ) -> Hop<'_> {
         let path = match found.map(|resolved| resolved.action) {
-            None | Some(Action::Throw) => Path::Kernel(KernelReason::NoRoute),
+            None => Path::Kernel(KernelReason::NoRoute),
             Some(Action::Kernel(reason)) => Path::Kernel(reason),
             Some(Action::Take(path)) => path,
             Some(Action::Spread {

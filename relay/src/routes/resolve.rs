@@ -3,7 +3,7 @@
 //! Two steps, because they change at different rates: `compile` sorts the prefixes, which costs most and is due when a route
 //! changes; `resolve` finds out where the few distinct targets lead, which links and neighbours decide.
 
-use std::collections::HashMap as Map;
+use std::collections::{BTreeSet, HashMap as Map};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 use eam_tables::{Address, PrefixTable};
 use hashbrown::HashMap;
 
-use super::state::{Family, NextHop, Prefix, Route, RouteKind, State, Target};
+use super::state::{Family, NextHop, Prefix, Route, RouteKind, State, Table, Target};
 use super::{
     Action, DirectHop, KernelReason, Path, Resolved, Routes, Tables, Tag, Tags, WeightedPath,
 };
@@ -28,20 +28,29 @@ pub(super) fn compile(state: &State) -> Tables {
     }
 }
 
-fn compile_family<A, P>(
-    family: &Family<P>,
-    numbers: &mut Numbers<Target>,
-) -> [PrefixTable<A, u32>; super::TABLES]
+/// Merges the tables of a family into one. The kernel asks them in order and takes the first that has any match, however
+/// short; so a prefix counts if no table before has one that contains it.
+fn compile_family<A, P>(family: &Family<P>, numbers: &mut Numbers<Target>) -> PrefixTable<A, u32>
 where
     A: Address<Prefix = P>,
     P: Prefix,
 {
-    family.tables.each_ref().map(|table| {
-        table
-            .iter()
-            .filter_map(|(prefix, routes)| Some((*prefix, numbers.of(deciding::<P>(routes)?))))
-            .collect()
-    })
+    let mut merged = Vec::new();
+    let mut earlier: Vec<(&Table<P>, BTreeSet<u8>)> = Vec::new();
+    for table in &family.tables {
+        for (prefix, routes) in table {
+            let hidden = earlier.iter().any(|(table, lengths)| {
+                lengths
+                    .range(..=prefix.length())
+                    .any(|length| table.contains_key(&prefix.cut(*length)))
+            });
+            if !hidden && let Some(target) = deciding::<P>(routes) {
+                merged.push((*prefix, numbers.of(target)));
+            }
+        }
+        earlier.push((table, table.keys().map(|prefix| prefix.length()).collect()));
+    }
+    merged.into_iter().collect()
 }
 
 /// Of the routes to one prefix, the target that counts.
@@ -177,10 +186,6 @@ impl Resolver<'_> {
         match target.kind {
             RouteKind::Local => kernel(KernelReason::LocalAddress),
             RouteKind::Special => kernel(KernelReason::SpecialRoute),
-            RouteKind::Throw => Resolved {
-                action: Action::Throw,
-                mtu: None,
-            },
             RouteKind::Forward => self.resolve_hops(target),
         }
     }

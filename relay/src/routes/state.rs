@@ -71,8 +71,6 @@ pub(super) struct Target {
 pub(super) enum RouteKind {
     Forward,
     Local,
-    /// Look in the next table.
-    Throw,
     /// What the kernel alone can do.
     Special,
 }
@@ -127,11 +125,13 @@ pub(super) enum Placement {
     Replace,
 }
 
+/// The routes to each prefix, in ascending order of metric, then in the order of the kernel.
+pub(super) type Table<P> = HashMap<P, Vec<Route>>;
+
 /// The routes of one address family, and whether its policy rules are the kernel's own.
 #[derive(Debug)]
 pub(super) struct Family<P> {
-    /// Of each prefix, in ascending order of metric, then in the order of the kernel.
-    pub(super) tables: [HashMap<P, Vec<Route>>; TABLES],
+    pub(super) tables: [Table<P>; TABLES],
     pub(super) default_rules: bool,
     /// Whether a route or rule could not be decoded.
     pub(super) undecodable: bool,
@@ -151,14 +151,36 @@ impl<P> Default for Family<P> {
 pub(super) trait Prefix: Copy + Eq + Hash {
     /// Whether routes of the same metric become one route with several hops (IPv6), or stay behind one another (IPv4).
     const HOPS_JOIN: bool;
+
+    /// The number of bits that count.
+    fn length(self) -> u8;
+
+    /// The prefix of at most `length` bits that contains this one.
+    fn cut(self, length: u8) -> Self;
 }
 
 impl Prefix for Ipv4Net {
     const HOPS_JOIN: bool = false;
+
+    fn length(self) -> u8 {
+        self.prefix_len()
+    }
+
+    fn cut(self, length: u8) -> Self {
+        Self::new_assert(self.addr(), length.min(self.prefix_len())).trunc()
+    }
 }
 
 impl Prefix for Ipv6Net {
     const HOPS_JOIN: bool = true;
+
+    fn length(self) -> u8 {
+        self.prefix_len()
+    }
+
+    fn cut(self, length: u8) -> Self {
+        Self::new_assert(self.addr(), length.min(self.prefix_len())).trunc()
+    }
 }
 
 impl<P: Prefix> Family<P> {

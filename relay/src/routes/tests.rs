@@ -154,37 +154,53 @@ fn the_longest_prefix_and_then_the_lowest_metric_decide() {
 }
 
 #[test]
-fn the_tables_are_asked_in_order_and_throw_goes_on() {
+fn the_first_table_with_a_match_decides_however_short_it_is() {
+    const LOCAL: usize = 0;
+    const DEFAULT: usize = 2;
     let mut state = state();
     add(
         &mut state,
-        0,
+        LOCAL,
         "192.0.2.7/32",
         target(RouteKind::Local, &[on_link(ETH0)]),
+    );
+    add(
+        &mut state,
+        LOCAL,
+        "192.0.2.0/32",
+        target(RouteKind::Special, &[on_link(ETH0)]),
+    );
+    add(
+        &mut state,
+        LOCAL,
+        "10.0.0.0/8",
+        target(RouteKind::Local, &[on_link(ETH0)]),
+    );
+    add(
+        &mut state,
+        MAIN,
+        "10.1.0.0/16",
+        forward(&[hop(ETH0, "192.0.2.1")]),
     );
     add(&mut state, MAIN, "192.0.2.0/24", forward(&[on_link(ETH0)]));
     add(
         &mut state,
-        MAIN,
-        "203.0.113.0/24",
-        target(RouteKind::Throw, &[]),
-    );
-    add(
-        &mut state,
-        2,
-        "203.0.113.0/24",
-        forward(&[hop(ETH0, "192.0.2.1")]),
-    );
-    add(
-        &mut state,
-        2,
+        DEFAULT,
         "192.0.2.0/25",
+        forward(&[hop(ETH1, "198.51.100.1")]),
+    );
+    add(
+        &mut state,
+        DEFAULT,
+        "192.0.0.0/16",
         forward(&[hop(ETH1, "198.51.100.1")]),
     );
     let routes = picture(&state);
     assert_eq!(look(&routes, "192.0.2.7"), Err(KernelReason::LocalAddress));
+    assert_eq!(look(&routes, "192.0.2.0"), Err(KernelReason::SpecialRoute));
+    assert_eq!(look(&routes, "10.1.1.1"), Err(KernelReason::LocalAddress));
     assert_eq!(look(&routes, "192.0.2.1"), Ok(0x11));
-    assert_eq!(look(&routes, "203.0.113.1"), Ok(0x11));
+    assert_eq!(look(&routes, "192.0.3.1"), Ok(0x12));
 }
 
 #[test]
