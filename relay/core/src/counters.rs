@@ -3,7 +3,9 @@
 //! A counter's name is `<what>_<direction>[_<reason>]` and comes from [`crate::verdict`] alone; every list, table or
 //! metric is made by [`Counters::iter`]. The books balance: what came in was forwarded, passed or dropped.
 
-use crate::verdict::{Direction, DropReason, NetworkHeader, PassReason, Verdict};
+use crate::translate::TranslatedError;
+use crate::verdict::{Direction, DropReason, PassReason, Verdict};
+use core::net::IpAddr;
 
 /// The counters of one owner; owners add theirs up with [`Counters::add`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +22,7 @@ pub struct Counters {
 struct PerDirection {
     forwarded_packets: u64,
     forwarded_octets: u64,
+    fragments: u64,
     dropped: [u64; DropReason::ALL.len()],
 }
 
@@ -30,6 +33,8 @@ pub enum Name {
     ForwardedPackets(Direction),
     /// Octets of those, counted as network-layer octets after translation.
     ForwardedOctets(Direction),
+    /// Fragments as which packets were sent on that had to be split.
+    Fragments(Direction),
     /// Packets that were translated from IPv6 and straight back to IPv6.
     Hairpinned,
     /// Packets that were left to the kernel.
@@ -47,6 +52,7 @@ impl core::fmt::Display for Name {
             Self::ForwardedOctets(direction) => {
                 write!(formatter, "out_{}_octets", direction.name())
             }
+            Self::Fragments(direction) => write!(formatter, "out_{}_fragments", direction.name()),
             Self::Hairpinned => formatter.write_str("hairpin_packets"),
             Self::Passed(reason) => write!(formatter, "pass_{}", reason.name()),
             Self::Dropped(direction, reason) => {
@@ -64,6 +70,7 @@ impl Name {
             Self::ForwardedOctets(_) => {
                 "Octets of the packets sent on, from the new network header to the end."
             }
+            Self::Fragments(_) => "Fragments as which packets were sent on that had to be split.",
             Self::Hairpinned => {
                 "Those of out_v6_to_v4_packets that were hairpinned: sent on as IPv6 (RFC 7757, 4.2.2)."
             }
@@ -79,6 +86,7 @@ impl Counters {
         directions: [PerDirection {
             forwarded_packets: 0,
             forwarded_octets: 0,
+            fragments: 0,
             dropped: [0; DropReason::ALL.len()],
         }; Direction::ALL.len()],
         hairpinned: 0,
@@ -91,23 +99,58 @@ impl Counters {
         // Every index is the discriminant of an enum whose ALL gives the array its length.
         match verdict {
             Verdict::Forward(rewrite) => {
-                if direction == Direction::V6ToV4 && matches!(rewrite.header, NetworkHeader::V6(_))
-                {
-                    self.hairpinned += 1;
-                }
+                let octets = rewrite.header.length() + rewrite.payload;
+                self.record_forwarded(direction, &rewrite.header.destination(), octets);
+            }
+            Verdict::Split(split) => {
+                let pieces = split
+                    .pieces()
+                    .map(|piece| piece.header.length() + piece.payload.len());
+                let (count, octets) =
+                    pieces.fold((0, 0), |(count, sum), piece| (count + 1, sum + piece));
+                self.record_forwarded(direction, &split.rewrite.header.destination(), octets);
                 if let Some(counters) = self.directions.get_mut(direction as usize) {
-                    counters.forwarded_packets += 1;
-                    counters.forwarded_octets += (rewrite.header.length() + rewrite.payload) as u64;
+                    counters.fragments += count;
                 }
             }
+            // Counted by `record_error` when it is translated.
+            Verdict::IcmpError => {}
             Verdict::Pass(reason) => self.record_pass(*reason),
-            Verdict::Drop(reason) => {
-                if let Some(counters) = self.directions.get_mut(direction as usize)
-                    && let Some(counter) = counters.dropped.get_mut(*reason as usize)
-                {
-                    *counter += 1;
-                }
+            Verdict::Drop(reason) | Verdict::Reply(reason, _) => {
+                self.record_drop(direction, *reason)
             }
+        }
+    }
+
+    /// Counts what became of an ICMP error that arrived in the family of `direction`.
+    pub fn record_error(
+        &mut self,
+        direction: Direction,
+        outcome: &Result<TranslatedError, DropReason>,
+    ) {
+        match outcome {
+            Ok(error) => self.record_forwarded(direction, &error.destination, error.length),
+            Err(reason) => self.record_drop(direction, *reason),
+        }
+    }
+
+    #[inline]
+    fn record_forwarded(&mut self, direction: Direction, destination: &IpAddr, octets: usize) {
+        if direction == Direction::V6ToV4 && destination.is_ipv6() {
+            self.hairpinned += 1;
+        }
+        if let Some(counters) = self.directions.get_mut(direction as usize) {
+            counters.forwarded_packets += 1;
+            counters.forwarded_octets += octets as u64;
+        }
+    }
+
+    #[inline]
+    fn record_drop(&mut self, direction: Direction, reason: DropReason) {
+        if let Some(counters) = self.directions.get_mut(direction as usize)
+            && let Some(counter) = counters.dropped.get_mut(reason as usize)
+        {
+            *counter += 1;
         }
     }
 
@@ -124,6 +167,7 @@ impl Counters {
         for (mine, theirs) in self.directions.iter_mut().zip(&other.directions) {
             mine.forwarded_packets += theirs.forwarded_packets;
             mine.forwarded_octets += theirs.forwarded_octets;
+            mine.fragments += theirs.fragments;
             mine.dropped
                 .iter_mut()
                 .zip(&theirs.dropped)
@@ -208,7 +252,10 @@ mod tests {
     fn counters_add_up() {
         let mut total = Counters::ZERO;
         let mut part = Counters::ZERO;
-        part.record(Direction::V4ToV6, &Verdict::Drop(DropReason::Fragment));
+        part.record(
+            Direction::V4ToV6,
+            &Verdict::Drop(DropReason::FragmentedIcmp),
+        );
         part.record_pass(PassReason::NotIp);
         total.add(&part);
         total.add(&part);

@@ -46,5 +46,5 @@ pub mod wire;
 
 pub use network::{AddressMap, Network};
 pub use policy::Policy;
-pub use translate::Translator;
-pub use verdict::{Direction, DropReason, PassReason, Rewrite, Verdict};
+pub use translate::{MAX_ERROR_LENGTH, TranslatedError, Translator, reply_v4, reply_v6};
+pub use verdict::{Direction, DropReason, PassReason, Reply, Rewrite, Split, Verdict};

@@ -19,6 +19,10 @@ pub struct Policy {
     pub lowest_ipv6_mtu: u32,
     /// What happens to non-global IPv4 addresses under 64:ff9b::/96 (RFC 6052, 3.1).
     pub wkp_non_global: WkpNonGlobal,
+    /// Path MTUs in octets to guess from where a router does not tell one (RFC 1191, 7.1).
+    pub mtu_plateaus: Plateaus,
+    /// Whether a translated ICMP error names the IPv6 source that it had, if that could not be translated (RFC 6791, 4).
+    pub interface_object: bool,
     /// Secret from which IPv4 Identifications are made, so that nobody outside can predict them (RFC 7739).
     pub identification_key: u64,
 }
@@ -34,8 +38,49 @@ impl Policy {
             tos: ServiceOctet::Copy,
             lowest_ipv6_mtu: 1280,
             wkp_non_global: WkpNonGlobal::Drop,
+            mtu_plateaus: Plateaus::RFC_1191,
+            interface_object: true,
             identification_key: 0,
         }
+    }
+}
+
+/// A list of path MTUs in octets; [`MAX`](Self::MAX) at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plateaus {
+    values: [u16; Self::MAX],
+    count: usize,
+}
+
+impl Plateaus {
+    /// The most values that a list can hold.
+    pub const MAX: usize = 32;
+
+    /// RFC 1191's table 7-1.
+    pub const RFC_1191: Self = match Self::new(&[
+        65535, 32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 296, 68,
+    ]) {
+        Some(plateaus) => plateaus,
+        None => panic!("the table has less than MAX values"),
+    };
+
+    /// Returns a list of values in any order, or `None` if they are too many.
+    pub const fn new(list: &[u16]) -> Option<Self> {
+        if list.len() > Self::MAX {
+            return None;
+        }
+        let mut values = [0; Self::MAX];
+        let (used, _) = values.split_at_mut(list.len());
+        used.copy_from_slice(list);
+        Some(Self {
+            values,
+            count: list.len(),
+        })
+    }
+
+    /// Returns the values.
+    pub fn as_slice(&self) -> &[u16] {
+        self.values.get(..self.count).unwrap_or_default()
     }
 }
 

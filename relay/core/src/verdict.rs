@@ -5,6 +5,7 @@
 
 use crate::wire::{ipv4, ipv6};
 use core::net::IpAddr;
+use core::ops::Range;
 
 /// One of the two directions of translation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,10 +34,113 @@ impl Direction {
 pub enum Verdict {
     /// Translate it as described and send it on.
     Forward(Rewrite),
+    /// Translate it as described and send it on in several fragments.
+    Split(Split),
+    /// It is an ICMP error: build the translated one with [`Translator::error_v4_to_v6`] or
+    /// [`Translator::error_v6_to_v4`].
+    ///
+    /// [`Translator::error_v4_to_v6`]: crate::Translator::error_v4_to_v6
+    /// [`Translator::error_v6_to_v4`]: crate::Translator::error_v6_to_v4
+    IcmpError,
     /// Leave it to the kernel: the relay has no part in it.
     Pass(PassReason),
     /// Drop it.
     Drop(DropReason),
+    /// Drop it, and tell the sender by an ICMP error of the family in which it arrived, which [`reply_v4`] or [`reply_v6`]
+    /// builds.
+    ///
+    /// [`reply_v4`]: crate::reply_v4
+    /// [`reply_v6`]: crate::reply_v6
+    Reply(DropReason, Reply),
+}
+
+impl From<Refusal> for Verdict {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Silent(reason) => Self::Drop(reason),
+            Refusal::Told(reason, reply) => Self::Reply(reason, reply),
+        }
+    }
+}
+
+/// Why a packet is not translated, and whether its sender is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    Silent(DropReason),
+    Told(DropReason, Reply),
+}
+
+impl From<DropReason> for Refusal {
+    fn from(reason: DropReason) -> Self {
+        Self::Silent(reason)
+    }
+}
+
+/// The ICMP error that tells a sender why its packet was refused: type, code and the header's last four octets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reply {
+    kind: u8,
+    code: u8,
+    rest: u32,
+}
+
+impl Reply {
+    /// ICMPv4 Time Exceeded in transit.
+    pub(crate) const TIME_EXCEEDED_V4: Self = Self::new(11, 0);
+    /// ICMPv4 Destination Unreachable, host unreachable.
+    pub(crate) const HOST_UNREACHABLE: Self = Self::new(3, 1);
+    /// ICMPv4 Destination Unreachable, source route failed.
+    pub(crate) const SOURCE_ROUTE_FAILED: Self = Self::new(3, 5);
+    /// ICMPv4 Destination Unreachable, communication administratively prohibited: the default (RFC 7915, 4.4).
+    pub(crate) const PROHIBITED_V4: Self = Self::new(3, 13);
+    /// ICMPv6 Time Exceeded, hop limit exceeded in transit.
+    pub(crate) const TIME_EXCEEDED_V6: Self = Self::new(3, 0);
+    /// ICMPv6 Destination Unreachable, administratively prohibited: the default (RFC 7915, 5.4).
+    pub(crate) const PROHIBITED_V6: Self = Self::new(1, 1);
+
+    const fn new(kind: u8, code: u8) -> Self {
+        Self {
+            kind,
+            code,
+            rest: 0,
+        }
+    }
+
+    /// ICMPv4 Fragmentation Needed with the MTU in octets for the next try.
+    pub(crate) fn fragmentation_needed(mtu: u32) -> Self {
+        Self {
+            rest: mtu.min(u32::from(u16::MAX)),
+            ..Self::new(3, 4)
+        }
+    }
+
+    /// ICMPv6 Packet Too Big with the MTU in octets for the next try, which is never below the least that IPv6 has.
+    pub(crate) fn packet_too_big(mtu: u32) -> Self {
+        Self {
+            rest: mtu.max(ipv6::MINIMUM_MTU),
+            ..Self::new(2, 0)
+        }
+    }
+
+    /// ICMPv6 Parameter Problem, erroneous header field, with its offset in octets.
+    pub(crate) fn erroneous_field(pointer: usize) -> Self {
+        // A packet is shorter than 2^32 octets.
+        Self {
+            rest: pointer as u32,
+            ..Self::new(4, 0)
+        }
+    }
+
+    /// Says whether this is what is sent for want of something more to the point.
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::PROHIBITED_V4 || *self == Self::PROHIBITED_V6
+    }
+
+    /// Returns the header of the message with a zero checksum.
+    pub(crate) const fn emit(&self) -> [u8; 8] {
+        let [r0, r1, r2, r3] = self.rest.to_be_bytes();
+        [self.kind, self.code, 0, 0, r0, r1, r2, r3]
+    }
 }
 
 /// How a packet is translated: cut the old network header, put the new one there, patch the transport header.
@@ -52,6 +156,73 @@ pub struct Rewrite {
     pub patch: Patch,
 }
 
+/// How a packet is translated that leaves as several fragments (RFC 7915, 4.1 and 5.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// What would be done if it fitted. The header is one that can tell a fragment's place.
+    pub rewrite: Rewrite,
+    /// Octets of payload that each fragment but the last carries; a multiple of eight.
+    pub piece: usize,
+}
+
+/// One of the fragments of a [`Split`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Its network header.
+    pub header: NetworkHeader,
+    /// The part of the payload that it carries, in octets from the payload's start.
+    pub payload: Range<usize>,
+    /// What changes in that part.
+    pub patch: Patch,
+}
+
+impl Split {
+    /// Returns the fragments in order.
+    ///
+    /// RFC 7915, 4.1: offsets go on from the packet's own if it is a fragment itself, and the last piece inherits its flag.
+    pub fn pieces(&self) -> impl Iterator<Item = Piece> + '_ {
+        let Rewrite {
+            header,
+            payload,
+            patch,
+            ..
+        } = self.rewrite;
+        (0..payload).step_by(self.piece.max(8)).map(move |start| {
+            let end = payload.min(start + self.piece);
+            let is_last = end == payload;
+            // The payload is shorter than 65536 octets, so neither number can leave its field.
+            let (units, length) = ((start / 8) as u16, (end - start) as u16);
+            let header = match header {
+                NetworkHeader::V4(header) => NetworkHeader::V4(ipv4::Header {
+                    total_length: ipv4::HEADER_LENGTH as u16 + length,
+                    fragment_offset: header.fragment_offset + units,
+                    mf: header.mf || !is_last,
+                    ..header
+                }),
+                NetworkHeader::V6(header) => NetworkHeader::V6(header),
+                NetworkHeader::V6Fragment(header, fragment) => NetworkHeader::V6Fragment(
+                    ipv6::Header {
+                        payload_length: length,
+                        ..header
+                    },
+                    ipv6::Fragment {
+                        offset: fragment.offset + units,
+                        more: fragment.more || !is_last,
+                        ..fragment
+                    },
+                ),
+            };
+            // A checksum lies within the first 18 octets of the payload, which are in the first fragment.
+            let patch = if start == 0 { patch } else { Patch::None };
+            Piece {
+                header,
+                payload: start..end,
+                patch,
+            }
+        })
+    }
+}
+
 /// A network header, ready to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NetworkHeader {
@@ -59,14 +230,25 @@ pub enum NetworkHeader {
     V4(ipv4::Header),
     /// An IPv6 header without extension headers.
     V6(ipv6::Header),
+    /// An IPv6 header and a Fragment header. The first keeps the protocol and the length of what follows both.
+    V6Fragment(ipv6::Header, ipv6::Fragment),
 }
 
 impl NetworkHeader {
+    /// Returns an IPv6 header, with a Fragment header if there is something for it to say.
+    #[inline]
+    pub const fn v6(header: ipv6::Header, fragment: Option<ipv6::Fragment>) -> Self {
+        match fragment {
+            Some(fragment) => Self::V6Fragment(header, fragment),
+            None => Self::V6(header),
+        }
+    }
+
     /// Returns the address to which the packet goes next.
     pub const fn destination(&self) -> IpAddr {
         match self {
             Self::V4(header) => IpAddr::V4(header.destination),
-            Self::V6(header) => IpAddr::V6(header.destination),
+            Self::V6(header) | Self::V6Fragment(header, _) => IpAddr::V6(header.destination),
         }
     }
 
@@ -76,6 +258,29 @@ impl NetworkHeader {
         match self {
             Self::V4(_) => ipv4::HEADER_LENGTH,
             Self::V6(_) => ipv6::HEADER_LENGTH,
+            Self::V6Fragment(..) => ipv6::HEADER_LENGTH + ipv6::FRAGMENT_HEADER_LENGTH,
+        }
+    }
+
+    /// Writes the header to `output`, which is [`length`](Self::length) octets long.
+    #[inline]
+    pub fn emit(&self, output: &mut [u8]) {
+        match self {
+            Self::V4(header) => output.copy_from_slice(&header.emit()),
+            Self::V6(header) => output.copy_from_slice(&header.emit()),
+            Self::V6Fragment(header, fragment) => {
+                let outer = ipv6::Header {
+                    next_header: ipv6::FRAGMENT,
+                    payload_length: header
+                        .payload_length
+                        .saturating_add(ipv6::FRAGMENT_HEADER_LENGTH as u16),
+                    ..*header
+                };
+                if let Some((first, rest)) = output.split_first_chunk_mut() {
+                    *first = outer.emit();
+                    rest.copy_from_slice(&fragment.emit(header.next_header));
+                }
+            }
         }
     }
 }
@@ -99,6 +304,29 @@ pub enum Patch {
         /// The checksum in host order, at offset 2.
         checksum: u16,
     },
+}
+
+impl Patch {
+    /// Performs the change on a payload. What lies behind its end is not changed.
+    #[inline]
+    pub fn perform(&self, payload: &mut [u8]) {
+        let mut write = |at: usize, octets: &[u8]| {
+            if let Some(place) = payload
+                .get_mut(at..)
+                .and_then(|rest| rest.get_mut(..octets.len()))
+            {
+                place.copy_from_slice(octets);
+            }
+        };
+        match *self {
+            Self::None => {}
+            Self::Checksum { at, checksum } => write(at, &checksum.to_be_bytes()),
+            Self::Icmp { kind, checksum } => {
+                write(0, &[kind]);
+                write(2, &checksum.to_be_bytes());
+            }
+        }
+    }
 }
 
 /// Declares a closed list of reasons, each with its name in counters and its line of documentation.
@@ -168,10 +396,10 @@ reasons! {
         WkpNonGlobal = "wkp_non_global",
         /// TTL or hop limit is used up.
         HopLimit = "hop_limit",
-        /// The packet is a fragment.
-        Fragment = "fragment",
-        /// The translated packet may be fragmented, and would have to be.
-        FragmentationNeeded = "fragmentation_needed",
+        /// An ICMP message is fragmented (RFC 7915, 1.2).
+        FragmentedIcmp = "fragmented_icmp",
+        /// An extension header stands behind a Fragment header (RFC 7915, 5.1.1).
+        ExtensionInFragment = "extension_in_fragment",
         /// The translated packet may not be fragmented and exceeds the next hop's MTU.
         PacketTooBig = "packet_too_big",
         /// The protocol number has no meaning in the other family (as IGMP or an IPv6 extension header in IPv4).
@@ -180,8 +408,14 @@ reasons! {
         MalformedTransport = "malformed_transport",
         /// A UDP packet has no checksum and the policy is to drop it (RFC 7915, 4.5).
         UdpZeroChecksum = "udp_zero_checksum",
-        /// The ICMP message is an error.
-        IcmpError = "icmp_error",
+        /// An ICMP error has a wrong checksum.
+        IcmpChecksum = "icmp_checksum",
+        /// The packet that an ICMP error quotes cannot be parsed.
+        MalformedQuotation = "malformed_quotation",
+        /// An address of the packet that an ICMP error quotes cannot be translated.
+        UnmappedQuotation = "unmapped_quotation",
+        /// An ICMP error quotes an ICMP error (RFC 7915, 4.3 and 5.3).
+        NestedError = "nested_error",
         /// The ICMP type has no counterpart in the other family (RFC 7915, 4.2 and 5.2).
         UntranslatableIcmp = "untranslatable_icmp",
     }

@@ -1,9 +1,12 @@
 //! The two directions of translation, and what they share: mapping an address, patching a transport header.
 
+mod error;
 mod identification;
 mod transport;
 mod v4_to_v6;
 mod v6_to_v4;
+
+pub use error::{MAX_ERROR_LENGTH, TranslatedError, reply_v4, reply_v6};
 
 use crate::address;
 use crate::network::Network;
@@ -44,14 +47,14 @@ impl<'a, N: Network + ?Sized> Translator<'a, N> {
     /// packet, as links add them, are allowed.
     #[inline]
     pub fn v4_to_v6<O: Octets + ?Sized>(&self, packet: &O) -> Verdict {
-        v4_to_v6::translate(self, packet).unwrap_or_else(Verdict::Drop)
+        v4_to_v6::translate(self, packet).unwrap_or_else(Verdict::from)
     }
 
     /// Translates an IPv6 packet (RFC 7915, section 5). Octet 0 is the first of the IPv6 header; octets behind the
     /// packet, as links add them, are allowed.
     #[inline]
     pub fn v6_to_v4<O: Octets + ?Sized>(&self, packet: &O) -> Verdict {
-        v6_to_v4::translate(self, packet).unwrap_or_else(Verdict::Drop)
+        v6_to_v4::translate(self, packet).unwrap_or_else(Verdict::from)
     }
 
     /// Returns the RFC 6052 form of `address`, unless a rule forbids it.

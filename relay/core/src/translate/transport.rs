@@ -16,6 +16,31 @@ pub(super) struct Upper {
     pub(super) offset: usize,
     /// Octets from the transport header to the end of the packet.
     pub(super) length: usize,
+    /// What of the whole payload this packet has.
+    pub(super) part: Part,
+}
+
+/// What of a payload a packet has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// All of it.
+    Whole,
+    /// The first fragment, in which the transport header is.
+    First,
+    /// A later fragment, without a transport header.
+    Later,
+}
+
+impl Part {
+    /// Returns the part of a packet with these fragment fields.
+    #[inline]
+    pub(super) const fn new(fragment_offset: u16, more: bool) -> Self {
+        match (fragment_offset, more) {
+            (0, false) => Self::Whole,
+            (0, true) => Self::First,
+            (_, _) => Self::Later,
+        }
+    }
 }
 
 /// Source and destination of a packet, in one family.
@@ -36,7 +61,7 @@ impl Addresses {
 
     /// Returns what ICMP's checksum covers besides the message: nothing in IPv4, a pseudo-header in IPv6.
     #[inline]
-    fn icmp_pseudo_header(self, length: usize) -> Sum {
+    pub(super) fn icmp_pseudo_header(self, length: usize) -> Sum {
         match self {
             Self::V4(..) => Sum::ZERO,
             Self::V6(source, destination) => {
@@ -58,6 +83,9 @@ pub(super) fn patch<O: Octets + ?Sized>(
     new: Addresses,
     udp_zero_checksum: UdpZeroChecksum,
 ) -> Result<Patch, DropReason> {
+    if upper.part == Part::Later {
+        return Ok(Patch::None);
+    }
     // RFC 7915, 4.5: "translators MUST forward all transport protocols".
     let Some(field) = transport::checksum_field(upper.protocol) else {
         return Ok(Patch::None);
@@ -80,6 +108,10 @@ pub(super) fn patch<O: Octets + ?Sized>(
         // RFC 7915, 4.5: "Dropping the packet and generating a system management event".
         (0, UdpZeroChecksum::Drop) => return Err(DropReason::UdpZeroChecksum),
         (0, UdpZeroChecksum::Forward) => return Ok(Patch::None),
+        // RFC 7915, 4.5: "A stateless translator cannot compute the UDP checksum of fragmented packets".
+        (0, UdpZeroChecksum::Compute) if upper.part != Part::Whole => {
+            return Err(DropReason::UdpZeroChecksum);
+        }
         // RFC 7915, 4.5: "Calculating an IPv6 checksum and forwarding the packet".
         (0, UdpZeroChecksum::Compute) => udp_checksum(packet, upper, new)?,
         (received, _) => checksum::update(received, old.sum(), new.sum()),

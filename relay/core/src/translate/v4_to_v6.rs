@@ -1,25 +1,24 @@
 //! IPv4 to IPv6: RFC 7915, section 4, in the order of its clauses.
 //!
-//! Fragments and ICMP errors are not translated here: they are dropped and counted.
+//! ICMP errors are only recognised here; [`super::error`] translates them.
 
 use super::Translator;
-use super::transport::{self, Addresses, Upper};
+use super::transport::{self, Addresses, Part, Upper};
 use crate::address;
 use crate::network::Network;
 use crate::policy::Hairpin;
-use crate::verdict::{DropReason, NetworkHeader, PassReason, Patch, Rewrite, Verdict};
+use crate::verdict::{
+    DropReason, NetworkHeader, PassReason, Patch, Refusal, Reply, Rewrite, Split, Verdict,
+};
 use crate::wire::ipv4::{Options, Received};
-use crate::wire::{Octets, icmp, ipv6};
-use core::net::{Ipv4Addr, Ipv6Addr};
-
-/// ICMPv6 echo types by their ICMPv4 kind (RFC 7915, 4.2).
-const ECHO_REQUEST_V6: u8 = 128;
-const ECHO_REPLY_V6: u8 = 129;
+use crate::wire::{Octets, icmp, ipv4, ipv6};
+use core::net::Ipv4Addr;
+use core::net::Ipv6Addr;
 
 pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
     translator: &Translator<'_, N>,
     packet: &O,
-) -> Result<Verdict, DropReason> {
+) -> Result<Verdict, Refusal> {
     let destination = packet
         .load::<4>(16)
         .ok_or(DropReason::MalformedHeader)?
@@ -28,27 +27,36 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
     if network.is_own_v4(destination) {
         return Ok(Verdict::Pass(PassReason::OwnAddress));
     }
-    let mapping = network.v4_to_v6(destination);
-    let is_service = network.is_in_service_pool(destination);
-    // RFC 7755, 4.10: a service may have an IPv4-translatable address instead of an EAM.
-    let is_translatable =
-        network.is_ipv4_translatable(destination) && !network.is_denied(destination);
-    if mapping.is_none() && !is_translatable && !is_service {
-        return Ok(Verdict::Pass(PassReason::NotOurs));
-    }
+    let target = match network.v4_to_v6(destination) {
+        Some(mapped) => Target::Mapped(mapped),
+        // RFC 7755, 4.10: a service may have an IPv4-translatable address instead of an EAM.
+        None if network.is_ipv4_translatable(destination) && !network.is_denied(destination) => {
+            Target::Translatable
+        }
+        None if network.is_in_service_pool(destination) => Target::Unmapped,
+        None => return Ok(Verdict::Pass(PassReason::NotOurs)),
+    };
 
     let received = Received::parse(packet).map_err(|_| DropReason::MalformedHeader)?;
     if !received.checksum_is_valid {
-        return Err(DropReason::HeaderChecksum);
+        return Err(DropReason::HeaderChecksum.into());
     }
     let header = received.header;
+    let upper = Upper {
+        protocol: header.protocol,
+        offset: received.header_length,
+        length: received.payload_length(),
+        part: Part::new(header.fragment_offset, header.mf),
+    };
+    let icmp_kind = icmp_kind(packet, upper)?;
     // RFC 7915, 4.1: "If the translator gets an illegal source address (e.g., 0.0.0.0, 127.0.0.1, etc.), the
-    // translator SHOULD silently discard the packet".
-    if address::is_illegal_source_v4(header.source) {
-        return Err(DropReason::IllegalSource);
+    // translator SHOULD silently discard the packet [...]. Note when translating ICMPv4 Error Messages into ICMPv6, the
+    // "illegal" source address will be translated for the purpose of trouble shooting."
+    if address::is_illegal_source_v4(header.source) && icmp_kind != Some(icmp::Kind::Error) {
+        return Err(DropReason::IllegalSource.into());
     }
     if address::is_illegal_destination_v4(destination) {
-        return Err(DropReason::IllegalDestination);
+        return Err(DropReason::IllegalDestination.into());
     }
     // RFC 7915, 4.1: "If any IPv4 options are present in the IPv4 packet, they MUST be ignored [...]. However, if an
     // unexpired source route option is present, then the packet MUST instead be discarded".
@@ -57,75 +65,154 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
         .map_err(|_| DropReason::MalformedOptions)?
     {
         Options::Ignorable => {}
-        Options::SourceRoute => return Err(DropReason::SourceRoute),
+        // "and an ICMPv4 "Destination Unreachable, Source Route Failed" (Type 3, Code 5) error message SHOULD be returned".
+        Options::SourceRoute => {
+            return Err(Refusal::Told(
+                DropReason::SourceRoute,
+                Reply::SOURCE_ROUTE_FAILED,
+            ));
+        }
     }
-    // RFC 7915, 4.1: "the translator (as any router) MUST check for zero".
+    // RFC 7915, 4.1: "the translator (as any router) MUST check for zero and send the ICMPv4 "TTL Exceeded" [...] error".
     if header.ttl <= 1 {
-        return Err(DropReason::HopLimit);
-    }
-    if header.is_fragment() {
-        return Err(DropReason::Fragment);
+        return Err(Refusal::Told(DropReason::HopLimit, Reply::TIME_EXCEEDED_V4));
     }
     check_protocol(header.protocol)?;
 
-    let destination = match mapping {
-        Some(mapped) => mapped,
-        None if is_translatable => translator.embed(destination)?,
-        None => return Err(DropReason::UnmappedService),
-    };
-    let source = map_source(translator, header.source)?;
-
-    let upper = Upper {
-        protocol: header.protocol,
-        offset: received.header_length,
-        length: received.payload_length(),
-    };
-    let length = (ipv6::HEADER_LENGTH + upper.length) as u32;
-    let mtu = network.mtu_v6(destination);
-    if header.df {
-        // RFC 7915, 4.1: "If the DF bit is set and the MTU of the next-hop interface is less than the total length value
-        // of the IPv4 packet plus 20". Without options that is the length of the IPv6 packet; options do not travel.
-        if length > mtu {
-            return Err(DropReason::PacketTooBig);
+    let destination = match target {
+        Target::Mapped(mapped) => mapped,
+        Target::Translatable => translator.embed(destination).map_err(prohibited)?,
+        // It would loop between the relay and the router that sends it here.
+        Target::Unmapped => {
+            return Err(Refusal::Told(
+                DropReason::UnmappedService,
+                Reply::HOST_UNREACHABLE,
+            ));
         }
-    } else if length > mtu.min(translator.policy.lowest_ipv6_mtu) {
-        return Err(DropReason::FragmentationNeeded);
+    };
+    if icmp_kind == Some(icmp::Kind::Error) {
+        return Ok(Verdict::IcmpError);
     }
+    let source = map_source(translator, header.source).map_err(prohibited)?;
 
     let old = Addresses::V4(header.source, header.destination);
     let new = Addresses::V6(source, destination);
-    let (next_header, patch) = if header.protocol == icmp::PROTOCOL_V4 {
-        (icmp::PROTOCOL_V6, translate_icmp(packet, upper, old, new)?)
-    } else {
+    let (next_header, patch) = match icmp_kind {
+        Some(kind) => (
+            icmp::PROTOCOL_V6,
+            translate_query(packet, upper, kind, old, new)?,
+        ),
         // RFC 7915, 4.1: "otherwise, the protocol field MUST be copied from the IPv4 header".
-        (
+        None => (
             header.protocol,
-            transport::patch(packet, upper, old, new, translator.policy.udp_zero_checksum)?,
-        )
+            transport::patch(packet, upper, old, new, translator.policy.udp_zero_checksum)
+                .map_err(unless_malformed)?,
+        ),
     };
-    Ok(Verdict::Forward(Rewrite {
+    let new_header = ipv6::Header {
+        traffic_class: translator.policy.traffic_class.apply(header.tos),
+        // At most 65535 less an IPv4 header.
+        payload_length: upper.length as u16,
+        next_header,
+        hop_limit: header.ttl - 1,
+        source,
+        destination,
+    };
+    let fragment = header.as_v6_fragment();
+    let rewrite = Rewrite {
         cut: received.header_length,
-        header: NetworkHeader::V6(ipv6::Header {
-            traffic_class: translator.policy.traffic_class.apply(header.tos),
-            // At most 65535 less an IPv4 header.
-            payload_length: upper.length as u16,
-            next_header,
-            hop_limit: header.ttl - 1,
-            source,
-            destination,
-        }),
+        header: NetworkHeader::v6(new_header, fragment),
         payload: upper.length,
         patch,
+    };
+    let length = rewrite.header.length() + rewrite.payload;
+    let mtu = network.mtu_v6(destination);
+    if header.df {
+        // RFC 7915, 4.1: "If the DF bit is set and the MTU of the next-hop interface is less than the total length value
+        // of the IPv4 packet plus 20": that is the length of the IPv6 packet, but for options, which do not travel, and a
+        // Fragment header.
+        if length as u64 > u64::from(mtu) {
+            let growth = rewrite.header.length() - ipv4::HEADER_LENGTH;
+            let reply = Reply::fragmentation_needed(mtu.saturating_sub(growth as u32));
+            return Err(Refusal::Told(DropReason::PacketTooBig, reply));
+        }
+        return Ok(Verdict::Forward(rewrite));
+    }
+    // RFC 7915, 4.1: "the packet SHOULD be fragmented so that the resulting IPv6 packet (with Fragment Header added to each
+    // fragment) will be less than or equal to lowest-ipv6-mtu".
+    let limit = mtu.min(translator.policy.lowest_ipv6_mtu);
+    if length as u64 <= u64::from(limit) {
+        return Ok(Verdict::Forward(rewrite));
+    }
+    let whole = ipv6::Fragment {
+        offset: 0,
+        more: false,
+        identification: u32::from(header.identification),
+    };
+    let header = NetworkHeader::V6Fragment(new_header, fragment.unwrap_or(whole));
+    let piece = (limit as usize).saturating_sub(header.length()) & !7;
+    if piece == 0 {
+        return Err(DropReason::PacketTooBig.into());
+    }
+    Ok(Verdict::Split(Split {
+        rewrite: Rewrite { header, ..rewrite },
+        piece,
     }))
 }
 
+/// RFC 7915, 4.4: "The ICMPv4 message, if sent, has a Type of 3 (Destination Unreachable) and a Code of 13 (Communication
+/// Administratively Prohibited), unless otherwise specified".
+fn prohibited(reason: DropReason) -> Refusal {
+    Refusal::Told(reason, Reply::PROHIBITED_V4)
+}
+
+/// As [`prohibited`], but nobody is told of a packet that makes no sense.
+fn unless_malformed(reason: DropReason) -> Refusal {
+    if reason == DropReason::MalformedTransport {
+        reason.into()
+    } else {
+        prohibited(reason)
+    }
+}
+
+/// What the tables say about the destination.
+enum Target {
+    /// An EAM maps it.
+    Mapped(Ipv6Addr),
+    /// RFC 6052 translates it.
+    Translatable,
+    /// It is the relay's, but nothing maps it.
+    Unmapped,
+}
+
+/// Says what kind of ICMP message a packet is, if it is one at all.
+fn icmp_kind<O: Octets + ?Sized>(
+    packet: &O,
+    upper: Upper,
+) -> Result<Option<icmp::Kind>, DropReason> {
+    if upper.protocol != icmp::PROTOCOL_V4 {
+        return Ok(None);
+    }
+    // RFC 7915, 1.2: "Fragmented ICMP/ICMPv6 packets will not be translated by IP/ICMP translators."
+    if upper.part != Part::Whole {
+        return Err(DropReason::FragmentedIcmp);
+    }
+    if upper.length < icmp::HEADER_LENGTH {
+        return Err(DropReason::MalformedTransport);
+    }
+    let [number] = packet
+        .load::<1>(upper.offset)
+        .ok_or(DropReason::MalformedTransport)?;
+    Ok(Some(icmp::kind_v4(number)))
+}
+
 /// Refuses protocol numbers that would change their meaning in IPv6.
-fn check_protocol(protocol: u8) -> Result<(), DropReason> {
+fn check_protocol(protocol: u8) -> Result<(), Refusal> {
     match protocol {
         // RFC 7915, 4.2: "IGMP messages [...] SHOULD be silently dropped by the translator".
-        2 => Err(DropReason::UntranslatableProtocol),
+        2 => Err(DropReason::UntranslatableProtocol.into()),
         // The receiver would take these for Hop-by-Hop Options, Routing, Fragment, ICMPv6 and Destination Options.
-        0 | 43 | 44 | 58 | 60 => Err(DropReason::UntranslatableProtocol),
+        0 | 43 | 44 | 58 | 60 => Err(prohibited(DropReason::UntranslatableProtocol)),
         _ => Ok(()),
     }
 }
@@ -146,24 +233,22 @@ fn map_source<N: Network + ?Sized>(
     }
 }
 
-/// Translates an ICMPv4 message (RFC 7915, 4.2).
-fn translate_icmp<O: Octets + ?Sized>(
+/// Translates an ICMPv4 message that is no error (RFC 7915, 4.2).
+fn translate_query<O: Octets + ?Sized>(
     packet: &O,
     upper: Upper,
+    kind: icmp::Kind,
     old: Addresses,
     new: Addresses,
 ) -> Result<Patch, DropReason> {
-    if upper.length < icmp::HEADER_LENGTH {
-        return Err(DropReason::MalformedTransport);
-    }
-    let [number] = packet
-        .load::<1>(upper.offset)
-        .ok_or(DropReason::MalformedTransport)?;
-    match icmp::kind_v4(number) {
-        icmp::Kind::EchoRequest => transport::echo_patch(packet, upper, ECHO_REQUEST_V6, old, new),
-        icmp::Kind::EchoReply => transport::echo_patch(packet, upper, ECHO_REPLY_V6, old, new),
-        icmp::Kind::Error => Err(DropReason::IcmpError),
+    match kind {
+        icmp::Kind::EchoRequest => {
+            transport::echo_patch(packet, upper, icmp::ECHO_REQUEST_V6, old, new)
+        }
+        icmp::Kind::EchoReply => {
+            transport::echo_patch(packet, upper, icmp::ECHO_REPLY_V6, old, new)
+        }
         // RFC 7915, 4.2: "Unknown ICMPv4 types: Silently drop."
-        icmp::Kind::Other => Err(DropReason::UntranslatableIcmp),
+        icmp::Kind::Error | icmp::Kind::Other => Err(DropReason::UntranslatableIcmp),
     }
 }

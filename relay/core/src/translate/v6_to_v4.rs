@@ -1,27 +1,25 @@
 //! IPv6 to IPv4: RFC 7915, section 5, in the order of its clauses; then RFC 7757's way back for hairpinned packets.
 //!
-//! Fragments and ICMP errors are not translated here: they are dropped and counted.
+//! ICMP errors are only recognised here; [`super::error`] translates them.
 
-use super::transport::{self, Addresses, Upper};
+use super::transport::{self, Addresses, Part, Upper};
 use super::{MappedBy, Translator, identification};
 use crate::address;
 use crate::network::Network;
 use crate::policy::{Hairpin, UdpZeroChecksum};
-use crate::verdict::{DropReason, NetworkHeader, PassReason, Patch, Rewrite, Verdict};
+use crate::verdict::{
+    DropReason, NetworkHeader, PassReason, Patch, Refusal, Reply, Rewrite, Split, Verdict,
+};
 use crate::wire::ipv6::Obstacle;
 use crate::wire::{Octets, icmp, ipv4, ipv6};
 
-/// ICMPv4 echo types by their ICMPv6 kind (RFC 7915, 5.2).
-const ECHO_REQUEST_V4: u8 = 8;
-const ECHO_REPLY_V4: u8 = 0;
-
 /// The greatest length in octets of an IPv4 packet that is sent without DF (RFC 7915, 5.1).
-const MAX_LENGTH_WITHOUT_DF: usize = 1260;
+pub(super) const MAX_LENGTH_WITHOUT_DF: usize = 1260;
 
 pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
     translator: &Translator<'_, N>,
     packet: &O,
-) -> Result<Verdict, DropReason> {
+) -> Result<Verdict, Refusal> {
     let destination = packet
         .load::<16>(24)
         .ok_or(DropReason::MalformedHeader)?
@@ -38,38 +36,54 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
     // RFC 7915, 5.1: "If the translator gets an illegal source address (e.g., ::1, etc.), the translator SHOULD silently
     // drop the packet."
     if address::is_illegal_source_v6(header.source) {
-        return Err(DropReason::IllegalSource);
+        return Err(DropReason::IllegalSource.into());
     }
-    // RFC 7915, 5.1: "the translator (as any router) MUST check for zero".
+    // RFC 7915, 5.1: "the translator (as any router) MUST check for zero and send the [...] ICMPv6 "Hop Limit
+    // Exceeded" error."
     if header.hop_limit <= 1 {
-        return Err(DropReason::HopLimit);
+        return Err(Refusal::Told(DropReason::HopLimit, Reply::TIME_EXCEEDED_V6));
     }
     // RFC 7915, 5.1: "those IPv6 extension headers MUST be ignored [...] and the packet translated normally".
-    let upper = header.upper(packet).map_err(|obstacle| match obstacle {
-        Obstacle::Malformed => DropReason::MalformedExtensions,
-        // RFC 7915, 5.1: "If a Routing header with a non-zero Segments Left field is present, then the packet MUST NOT be
-        // translated".
-        Obstacle::SegmentsLeft => DropReason::SegmentsLeft,
-        Obstacle::Fragment => DropReason::Fragment,
-    })?;
+    let end = ipv6::HEADER_LENGTH + usize::from(header.payload_length);
+    let walked = header
+        .upper(packet, end, false)
+        .map_err(|obstacle| match obstacle {
+            Obstacle::Malformed => Refusal::Silent(DropReason::MalformedExtensions),
+            // RFC 7915, 5.1: "If a Routing header with a non-zero Segments Left field is present, then the packet MUST NOT be
+            // translated, and an ICMPv6 "parameter problem/erroneous header field encountered" (Type 4, Code 0) error message, with
+            // the Pointer field indicating the first byte of the Segments Left field, SHOULD be returned to the sender."
+            Obstacle::SegmentsLeft { pointer } => {
+                Refusal::Told(DropReason::SegmentsLeft, Reply::erroneous_field(pointer))
+            }
+            Obstacle::ExtensionInFragment => prohibited(DropReason::ExtensionInFragment),
+        })?;
     let upper = Upper {
-        protocol: upper.protocol,
-        offset: upper.offset,
-        length: ipv6::HEADER_LENGTH + usize::from(header.payload_length) - upper.offset,
+        protocol: walked.protocol,
+        offset: walked.offset,
+        length: end - walked.offset,
+        part: walked.fragment.map_or(Part::Whole, |fragment| {
+            Part::new(fragment.offset, fragment.more)
+        }),
     };
     check_protocol(upper.protocol)?;
+    let icmp_kind = icmp_kind(packet, upper)?;
 
     let (destination, mapped_by) = translator
-        .map_v6(destination)?
-        .ok_or(DropReason::IllegalDestination)?;
+        .map_v6(destination)
+        .map_err(prohibited)?
+        .ok_or(prohibited(DropReason::IllegalDestination))?;
     if address::is_illegal_destination_v4(destination) {
-        return Err(DropReason::IllegalDestination);
+        return Err(prohibited(DropReason::IllegalDestination));
+    }
+    if icmp_kind == Some(icmp::Kind::Error) {
+        return Ok(Verdict::IcmpError);
     }
     let (source, _) = translator
-        .map_v6(header.source)?
-        .ok_or(DropReason::UnmappedSource)?;
+        .map_v6(header.source)
+        .map_err(prohibited)?
+        .ok_or(prohibited(DropReason::UnmappedSource))?;
     if address::is_illegal_source_v4(source) {
-        return Err(DropReason::IllegalSource);
+        return Err(DropReason::IllegalSource.into());
     }
 
     let old = Addresses::V6(header.source, header.destination);
@@ -81,51 +95,51 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
         && let Some(destination) = translator.network.v4_to_v6(destination)
     {
         // RFC 7757, 4.2.1: the source "MUST instead be translated according to [RFC6145]".
-        let source = translator.embed(source)?;
-        if (ipv6::HEADER_LENGTH + upper.length) as u32 > translator.network.mtu_v6(destination) {
-            return Err(DropReason::PacketTooBig);
-        }
+        let source = translator.embed(source).map_err(prohibited)?;
         let new = Addresses::V6(source, destination);
-        return Ok(Verdict::Forward(Rewrite {
+        let new_header = ipv6::Header {
+            traffic_class: translator.policy.traffic_class.apply(tos),
+            payload_length: upper.length as u16,
+            next_header: upper.protocol,
+            // RFC 7757, 4.2.2: in the second pass "the Hop Limit field SHOULD NOT be decremented".
+            hop_limit: header.hop_limit - 1,
+            source,
+            destination,
+        };
+        // What the way through IPv4 leaves of a Fragment header: nothing of an atomic one, and 16 bits of the number.
+        let fragment = walked.fragment.filter(|fragment| !fragment.is_atomic());
+        let fragment = fragment.map(|fragment| ipv6::Fragment {
+            identification: fragment.identification & 0xffff,
+            ..fragment
+        });
+        let rewrite = Rewrite {
             cut: upper.offset,
-            header: NetworkHeader::V6(ipv6::Header {
-                traffic_class: translator.policy.traffic_class.apply(tos),
-                payload_length: upper.length as u16,
-                next_header: upper.protocol,
-                // RFC 7757, 4.2.2: in the second pass "the Hop Limit field SHOULD NOT be decremented".
-                hop_limit: header.hop_limit - 1,
-                source,
-                destination,
-            }),
+            header: NetworkHeader::v6(new_header, fragment),
             payload: upper.length,
-            patch: translate_upper(packet, upper, old, new)?,
-        }));
+            patch: translate_upper(packet, upper, icmp_kind, old, new)?,
+        };
+        let length = rewrite.header.length() + rewrite.payload;
+        let mtu = translator.network.mtu_v6(destination);
+        return if length as u64 > u64::from(mtu) {
+            Err(Refusal::Told(
+                DropReason::PacketTooBig,
+                Reply::packet_too_big(mtu),
+            ))
+        } else {
+            Ok(Verdict::Forward(rewrite))
+        };
     }
 
     let length = ipv4::HEADER_LENGTH + upper.length;
-    if length as u32
-        > translator
-            .network
-            .mtu_v4(destination)
-            .min(u32::from(u16::MAX))
-    {
-        // RFC 7915, 5.1.1: a packet of at most 1280 octets would have to be fragmented by the translator.
-        let may_be_fragmented =
-            ipv6::HEADER_LENGTH as u32 + u32::from(header.payload_length) <= ipv6::MINIMUM_MTU;
-        return Err(if may_be_fragmented {
-            DropReason::FragmentationNeeded
-        } else {
-            DropReason::PacketTooBig
-        });
-    }
     let new = Addresses::V4(source, destination);
     let key = translator.policy.identification_key;
-    Ok(Verdict::Forward(Rewrite {
-        cut: upper.offset,
-        header: NetworkHeader::V4(ipv4::Header {
-            tos,
-            total_length: length as u16,
-            identification: identification::generate(
+    let new_header = ipv4::Header {
+        tos,
+        total_length: u16::try_from(length).map_err(|_| too_big(u32::from(u16::MAX)))?,
+        identification: match walked.fragment {
+            // RFC 7915, 5.1.1: "Copied from the low-order 16 bits in the Identification field in the Fragment Header."
+            Some(fragment) => fragment.identification as u16,
+            None => identification::generate(
                 key,
                 packet,
                 upper.offset,
@@ -133,22 +147,73 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
                 destination,
                 length,
             ),
-            // RFC 7915, 5.1: "If the size of the translated IPv4 packet is less than or equal to 1260 bytes, it is set to
-            // zero; otherwise, it is set to one."
-            df: length > MAX_LENGTH_WITHOUT_DF,
-            mf: false,
-            fragment_offset: 0,
-            ttl: header.hop_limit - 1,
-            protocol: match upper.protocol {
-                icmp::PROTOCOL_V6 => icmp::PROTOCOL_V4,
-                protocol => protocol,
-            },
-            source,
-            destination,
-        }),
+        },
+        // RFC 7915, 5.1: "If the size of the translated IPv4 packet is less than or equal to 1260 bytes, it is set to
+        // zero; otherwise, it is set to one." 5.1.1: with a Fragment header, it "is cleared".
+        df: walked.fragment.is_none() && length > MAX_LENGTH_WITHOUT_DF,
+        mf: walked.fragment.is_some_and(|fragment| fragment.more),
+        fragment_offset: walked.fragment.map_or(0, |fragment| fragment.offset),
+        ttl: header.hop_limit - 1,
+        protocol: match upper.protocol {
+            icmp::PROTOCOL_V6 => icmp::PROTOCOL_V4,
+            protocol => protocol,
+        },
+        source,
+        destination,
+    };
+    let rewrite = Rewrite {
+        cut: upper.offset,
+        header: NetworkHeader::V4(new_header),
         payload: upper.length,
-        patch: translate_upper(packet, upper, old, new)?,
-    }))
+        patch: translate_upper(packet, upper, icmp_kind, old, new)?,
+    };
+    let mtu = translator.network.mtu_v4(destination);
+    if length as u64 <= u64::from(mtu) {
+        return Ok(Verdict::Forward(rewrite));
+    }
+    // RFC 7915, 5.1.1: "If an IPv6 packet that is smaller than or equal to 1280 bytes results (after translation) in an IPv4
+    // packet that is larger than the MTU of the next-hop interface, then the translator MUST perform IPv4 fragmentation".
+    let piece = (mtu as usize).saturating_sub(ipv4::HEADER_LENGTH) & !7;
+    if end as u32 > ipv6::MINIMUM_MTU || piece == 0 {
+        return Err(too_big(mtu));
+    }
+    Ok(Verdict::Split(Split { rewrite, piece }))
+}
+
+/// RFC 7915, 5.4: "The ICMPv6 message MUST have Type 1 (Destination Unreachable) and Code 1 (Communication with destination
+/// administratively prohibited), unless otherwise specified".
+fn prohibited(reason: DropReason) -> Refusal {
+    Refusal::Told(reason, Reply::PROHIBITED_V6)
+}
+
+/// Refuses a packet that is longer than an IPv4 MTU allows (RFC 7915, 1.4: the difference between the headers is 20 octets).
+fn too_big(mtu_v4: u32) -> Refusal {
+    Refusal::Told(
+        DropReason::PacketTooBig,
+        Reply::packet_too_big(mtu_v4.saturating_add(20)),
+    )
+}
+
+/// Says what kind of ICMPv6 message a packet is, if it is one at all.
+fn icmp_kind<O: Octets + ?Sized>(
+    packet: &O,
+    upper: Upper,
+) -> Result<Option<icmp::Kind>, DropReason> {
+    if upper.protocol != icmp::PROTOCOL_V6 {
+        return Ok(None);
+    }
+    // RFC 7915, 1.2: "Fragmented ICMP/ICMPv6 packets will not be translated by IP/ICMP translators." An atomic fragment is
+    // whole.
+    if upper.part != Part::Whole {
+        return Err(DropReason::FragmentedIcmp);
+    }
+    if upper.length < icmp::HEADER_LENGTH {
+        return Err(DropReason::MalformedTransport);
+    }
+    let [number] = packet
+        .load::<1>(upper.offset)
+        .ok_or(DropReason::MalformedTransport)?;
+    Ok(Some(icmp::kind_v6(number)))
 }
 
 /// Refuses protocol numbers that would change their meaning in IPv4.
@@ -164,28 +229,20 @@ fn check_protocol(protocol: u8) -> Result<(), DropReason> {
 fn translate_upper<O: Octets + ?Sized>(
     packet: &O,
     upper: Upper,
+    icmp_kind: Option<icmp::Kind>,
     old: Addresses,
     new: Addresses,
 ) -> Result<Patch, DropReason> {
-    if upper.protocol != icmp::PROTOCOL_V6 {
-        // RFC 8200, 8.1 forbids a zero checksum, but for tunnels that RFC 6935 exempts: in IPv4 it is as good as any.
-        return transport::patch(packet, upper, old, new, UdpZeroChecksum::Forward);
-    }
-    if upper.length < icmp::HEADER_LENGTH {
-        return Err(DropReason::MalformedTransport);
-    }
-    let [number] = packet
-        .load::<1>(upper.offset)
-        .ok_or(DropReason::MalformedTransport)?;
     let (request, reply) = match new {
-        Addresses::V4(..) => (ECHO_REQUEST_V4, ECHO_REPLY_V4),
-        Addresses::V6(..) => (number, number),
+        Addresses::V4(..) => (icmp::ECHO_REQUEST_V4, icmp::ECHO_REPLY_V4),
+        Addresses::V6(..) => (icmp::ECHO_REQUEST_V6, icmp::ECHO_REPLY_V6),
     };
-    match icmp::kind_v6(number) {
-        icmp::Kind::EchoRequest => transport::echo_patch(packet, upper, request, old, new),
-        icmp::Kind::EchoReply => transport::echo_patch(packet, upper, reply, old, new),
-        icmp::Kind::Error => Err(DropReason::IcmpError),
+    match icmp_kind {
+        // RFC 8200, 8.1 forbids a zero checksum, but for tunnels that RFC 6935 exempts: in IPv4 it is as good as any.
+        None => transport::patch(packet, upper, old, new, UdpZeroChecksum::Forward),
+        Some(icmp::Kind::EchoRequest) => transport::echo_patch(packet, upper, request, old, new),
+        Some(icmp::Kind::EchoReply) => transport::echo_patch(packet, upper, reply, old, new),
         // RFC 7915, 5.2: "Unknown informational messages: Silently drop."
-        icmp::Kind::Other => Err(DropReason::UntranslatableIcmp),
+        Some(icmp::Kind::Error | icmp::Kind::Other) => Err(DropReason::UntranslatableIcmp),
     }
 }

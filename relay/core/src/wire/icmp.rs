@@ -4,6 +4,14 @@
 pub const PROTOCOL_V4: u8 = 1;
 /// ICMP's protocol number in IPv6.
 pub const PROTOCOL_V6: u8 = 58;
+/// ICMPv4's type of an echo request.
+pub const ECHO_REQUEST_V4: u8 = 8;
+/// ICMPv4's type of an echo reply.
+pub const ECHO_REPLY_V4: u8 = 0;
+/// ICMPv6's type of an echo request.
+pub const ECHO_REQUEST_V6: u8 = 128;
+/// ICMPv6's type of an echo reply.
+pub const ECHO_REPLY_V6: u8 = 129;
 /// Octets of the header that every message has: type, code, checksum and one more word.
 pub const HEADER_LENGTH: usize = 8;
 
@@ -23,8 +31,8 @@ pub enum Kind {
 /// Sorts an ICMPv4 type.
 pub const fn kind_v4(number: u8) -> Kind {
     match number {
-        0 => Kind::EchoReply,
-        8 => Kind::EchoRequest,
+        ECHO_REPLY_V4 => Kind::EchoReply,
+        ECHO_REQUEST_V4 => Kind::EchoRequest,
         // Destination Unreachable, Time Exceeded, Parameter Problem. Source Quench (4) and Redirect (5) quote a packet
         // too, but have no counterpart.
         3 | 11 | 12 => Kind::Error,
@@ -35,8 +43,8 @@ pub const fn kind_v4(number: u8) -> Kind {
 /// Sorts an ICMPv6 type.
 pub const fn kind_v6(number: u8) -> Kind {
     match number {
-        128 => Kind::EchoRequest,
-        129 => Kind::EchoReply,
+        ECHO_REQUEST_V6 => Kind::EchoRequest,
+        ECHO_REPLY_V6 => Kind::EchoReply,
         // Destination Unreachable, Packet Too Big, Time Exceeded, Parameter Problem.
         1..=4 => Kind::Error,
         _ => Kind::Other,

@@ -1,7 +1,7 @@
 //! The IPv4 header (RFC 791): twenty octets, then options that are walked but never kept.
 
 use super::checksum::Sum;
-use super::{Malformed, Octets};
+use super::{Malformed, Octets, ipv6};
 use core::net::Ipv4Addr;
 
 /// Length of a header without options, in octets.
@@ -68,6 +68,80 @@ impl Header {
         self.mf || self.fragment_offset != 0
     }
 
+    /// Returns the IPv6 Fragment header that a fragment needs (RFC 7915, 4.1); `None` for a whole packet.
+    #[inline]
+    pub fn as_v6_fragment(&self) -> Option<ipv6::Fragment> {
+        // "The low-order 16 bits copied from the Identification field in the IPv4 header. The high-order 16 bits set to
+        // zero."
+        self.is_fragment().then_some(ipv6::Fragment {
+            offset: self.fragment_offset,
+            more: self.mf,
+            identification: u32::from(self.identification),
+        })
+    }
+
+    /// Parses the header of a packet that an ICMP error quotes, and returns its length with options in octets too.
+    ///
+    /// The packet may be cut off behind its header. Routers change headers before they quote them, so the checksum says
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] if the version is not 4, the header is not all there, or the lengths contradict each other.
+    pub fn parse_quoted<O: Octets + ?Sized>(packet: &O) -> Result<(Self, usize), Malformed> {
+        let header = Self::fields(packet.load(0).ok_or(Malformed)?);
+        let [version] = packet.load::<1>(0).ok_or(Malformed)?;
+        let length = usize::from(version & 0x0f) * 4;
+        let is_valid = version >> 4 == 4
+            && (HEADER_LENGTH..=packet.len()).contains(&length)
+            && usize::from(header.total_length) >= length;
+        if is_valid {
+            Ok((header, length))
+        } else {
+            Err(Malformed)
+        }
+    }
+
+    /// Returns what the octets of a header say, whatever they are.
+    #[inline]
+    fn fields(octets: [u8; HEADER_LENGTH]) -> Self {
+        let [
+            _,
+            tos,
+            l0,
+            l1,
+            i0,
+            i1,
+            f0,
+            f1,
+            ttl,
+            protocol,
+            _,
+            _,
+            s0,
+            s1,
+            s2,
+            s3,
+            d0,
+            d1,
+            d2,
+            d3,
+        ] = octets;
+        let flags = u16::from_be_bytes([f0, f1]);
+        Self {
+            tos,
+            total_length: u16::from_be_bytes([l0, l1]),
+            identification: u16::from_be_bytes([i0, i1]),
+            df: flags & FLAG_DF != 0,
+            mf: flags & FLAG_MF != 0,
+            fragment_offset: flags & FRAGMENT_OFFSET,
+            ttl,
+            protocol,
+            source: Ipv4Addr::new(s0, s1, s2, s3),
+            destination: Ipv4Addr::new(d0, d1, d2, d3),
+        }
+    }
+
     /// Returns the header's twenty octets with a valid checksum.
     #[inline]
     pub fn emit(&self) -> [u8; HEADER_LENGTH] {
@@ -127,50 +201,16 @@ impl Received {
     #[inline]
     pub fn parse<O: Octets + ?Sized>(packet: &O) -> Result<Self, Malformed> {
         let octets = packet.load::<HEADER_LENGTH>(0).ok_or(Malformed)?;
-        let [
-            version,
-            tos,
-            l0,
-            l1,
-            i0,
-            i1,
-            f0,
-            f1,
-            ttl,
-            protocol,
-            _,
-            _,
-            s0,
-            s1,
-            s2,
-            s3,
-            d0,
-            d1,
-            d2,
-            d3,
-        ] = octets;
+        let header = Header::fields(octets);
+        let [version, ..] = octets;
         let header_length = usize::from(version & 0x0f) * 4;
-        let total_length = u16::from_be_bytes([l0, l1]);
         if version >> 4 != 4
             || header_length < HEADER_LENGTH
-            || usize::from(total_length) < header_length
-            || usize::from(total_length) > packet.len()
+            || usize::from(header.total_length) < header_length
+            || usize::from(header.total_length) > packet.len()
         {
             return Err(Malformed);
         }
-        let flags = u16::from_be_bytes([f0, f1]);
-        let header = Header {
-            tos,
-            total_length,
-            identification: u16::from_be_bytes([i0, i1]),
-            df: flags & FLAG_DF != 0,
-            mf: flags & FLAG_MF != 0,
-            fragment_offset: flags & FRAGMENT_OFFSET,
-            ttl,
-            protocol,
-            source: Ipv4Addr::new(s0, s1, s2, s3),
-            destination: Ipv4Addr::new(d0, d1, d2, d3),
-        };
         let mut sum = Sum::ZERO.add_octets(&octets);
         let mut at = HEADER_LENGTH;
         while at < header_length {

@@ -14,9 +14,14 @@ pub const MINIMUM_MTU: u32 = 1280;
 /// RFC 8200, 4.1 recommends at most seven; a longer chain serves nobody but who wants to keep a router busy.
 pub const MAX_EXTENSION_HEADERS: usize = 16;
 
+/// Length of a Fragment header, in octets.
+pub const FRAGMENT_HEADER_LENGTH: usize = 8;
+
 const HOP_BY_HOP_OPTIONS: u8 = 0;
 const ROUTING: u8 = 43;
-const FRAGMENT: u8 = 44;
+/// The next-header number of a Fragment header.
+pub const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
 const DESTINATION_OPTIONS: u8 = 60;
 
 /// The fields of an IPv6 header. The flow label is not kept: the translator never copies one.
@@ -43,6 +48,51 @@ pub struct Upper {
     pub protocol: u8,
     /// Octets from the start of the packet to that header.
     pub offset: usize,
+    /// The Fragment header, if there is one; `offset` lies behind it.
+    pub fragment: Option<Fragment>,
+}
+
+/// The fields of a Fragment header (RFC 8200, 4.5), without its next header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragment {
+    /// Offset in units of eight octets.
+    pub offset: u16,
+    /// The M flag: more fragments follow.
+    pub more: bool,
+    /// Identification.
+    pub identification: u32,
+}
+
+impl Fragment {
+    /// Says whether the packet is whole all the same: an atomic fragment (RFC 6946).
+    #[inline]
+    pub const fn is_atomic(&self) -> bool {
+        self.offset == 0 && !self.more
+    }
+
+    /// Parses the octets of a Fragment header; returns its next header too.
+    #[inline]
+    pub const fn parse(octets: [u8; FRAGMENT_HEADER_LENGTH]) -> (u8, Self) {
+        let [next_header, _, o0, o1, i0, i1, i2, i3] = octets;
+        let offset = u16::from_be_bytes([o0, o1]);
+        let identification = u32::from_be_bytes([i0, i1, i2, i3]);
+        (
+            next_header,
+            Self {
+                offset: offset >> 3,
+                more: offset & 1 != 0,
+                identification,
+            },
+        )
+    }
+
+    /// Returns the octets of a Fragment header in front of `next_header`.
+    #[inline]
+    pub const fn emit(&self, next_header: u8) -> [u8; FRAGMENT_HEADER_LENGTH] {
+        let [o0, o1] = (self.offset << 3 | self.more as u16).to_be_bytes();
+        let [i0, i1, i2, i3] = self.identification.to_be_bytes();
+        [next_header, 0, o0, o1, i0, i1, i2, i3]
+    }
 }
 
 /// Why the walk over extension headers found no upper layer to translate.
@@ -51,9 +101,12 @@ pub enum Obstacle {
     /// A header is truncated, or there are more than [`MAX_EXTENSION_HEADERS`].
     Malformed,
     /// A Routing header has segments left.
-    SegmentsLeft,
-    /// There is a Fragment header.
-    Fragment,
+    SegmentsLeft {
+        /// Octets from the start of the packet to the Segments Left field.
+        pointer: usize,
+    },
+    /// An extension header stands behind a Fragment header.
+    ExtensionInFragment,
 }
 
 impl Header {
@@ -64,17 +117,30 @@ impl Header {
     /// [`Malformed`] if the version is not 6, or if header or payload do not fit into what is there.
     #[inline]
     pub fn parse<O: Octets + ?Sized>(packet: &O) -> Result<Self, Malformed> {
+        let header = Self::parse_quoted(packet)?;
+        if HEADER_LENGTH + usize::from(header.payload_length) > packet.len() {
+            return Err(Malformed);
+        }
+        Ok(header)
+    }
+
+    /// Parses the fixed header of a packet that an ICMP error quotes, which may be cut off behind it.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] if the version is not 6 or the header is not all there.
+    #[inline]
+    pub fn parse_quoted<O: Octets + ?Sized>(packet: &O) -> Result<Self, Malformed> {
         let [v0, v1, _, _, l0, l1, next_header, hop_limit] =
             packet.load::<8>(0).ok_or(Malformed)?;
         let source = packet.load::<16>(8).ok_or(Malformed)?;
         let destination = packet.load::<16>(24).ok_or(Malformed)?;
-        let payload_length = u16::from_be_bytes([l0, l1]);
-        if v0 >> 4 != 6 || HEADER_LENGTH + usize::from(payload_length) > packet.len() {
+        if v0 >> 4 != 6 {
             return Err(Malformed);
         }
         Ok(Self {
             traffic_class: v0 << 4 | v1 >> 4,
-            payload_length,
+            payload_length: u16::from_be_bytes([l0, l1]),
             next_header,
             hop_limit,
             source: Ipv6Addr::from(source),
@@ -109,20 +175,48 @@ impl Header {
     /// Hop-by-Hop Options, Destination Options and Routing headers without segments left are skipped in any order and
     /// number (RFC 7915, 5.1). ESP and AH are upper layers here: neither can be seen through.
     ///
+    /// `end` is the offset at which the packet ends; that of a quoted packet may lie before the end of its payload.
+    /// Segments that a quoted packet had left are nobody's business any more: `is_quoted` skips them.
+    ///
     /// # Errors
     ///
     /// [`Obstacle`] says why there is no upper layer to translate.
     #[inline]
-    pub fn upper<O: Octets + ?Sized>(&self, packet: &O) -> Result<Upper, Obstacle> {
-        let end = HEADER_LENGTH + usize::from(self.payload_length);
+    pub fn upper<O: Octets + ?Sized>(
+        &self,
+        packet: &O,
+        end: usize,
+        is_quoted: bool,
+    ) -> Result<Upper, Obstacle> {
         let mut upper = Upper {
             protocol: self.next_header,
             offset: HEADER_LENGTH,
+            fragment: None,
         };
         for _ in 0..=MAX_EXTENSION_HEADERS {
             match upper.protocol {
+                HOP_BY_HOP_OPTIONS | ROUTING | DESTINATION_OPTIONS | FRAGMENT | AUTHENTICATION
+                    if upper.fragment.is_some() =>
+                {
+                    // RFC 7915, 5.1.1: "If the Next Header field of the Fragment Header is an extension header (except
+                    // ESP, but including the Authentication Header (AH)), then the packet SHOULD be dropped".
+                    return Err(Obstacle::ExtensionInFragment);
+                }
                 HOP_BY_HOP_OPTIONS | ROUTING | DESTINATION_OPTIONS => {}
-                FRAGMENT => return Err(Obstacle::Fragment),
+                FRAGMENT => {
+                    let next = upper.offset + FRAGMENT_HEADER_LENGTH;
+                    let octets = packet.load(upper.offset).ok_or(Obstacle::Malformed)?;
+                    if next > end {
+                        return Err(Obstacle::Malformed);
+                    }
+                    let (protocol, fragment) = Fragment::parse(octets);
+                    upper = Upper {
+                        protocol,
+                        offset: next,
+                        fragment: Some(fragment),
+                    };
+                    continue;
+                }
                 _ => return Ok(upper),
             }
             // Each begins with a next header, a length in units of eight octets beyond the first eight, and four more
@@ -133,12 +227,15 @@ impl Header {
             if next > end {
                 return Err(Obstacle::Malformed);
             }
-            if upper.protocol == ROUTING && segments_left != 0 {
-                return Err(Obstacle::SegmentsLeft);
+            if upper.protocol == ROUTING && segments_left != 0 && !is_quoted {
+                return Err(Obstacle::SegmentsLeft {
+                    pointer: upper.offset + 3,
+                });
             }
             upper = Upper {
                 protocol: next_header,
                 offset: next,
+                fragment: None,
             };
         }
         Err(Obstacle::Malformed)
@@ -203,7 +300,7 @@ mod tests {
         packet[..40].copy_from_slice(&header.emit());
         packet[40..40 + extensions.len()].copy_from_slice(extensions);
         header
-            .upper(&packet[..40 + extensions.len()])
+            .upper(&packet[..], 40 + extensions.len(), false)
             .map(|upper| (upper.protocol, upper.offset))
     }
 
@@ -232,10 +329,8 @@ mod tests {
     fn obstacles() {
         assert_eq!(
             walk(43, &[6, 0, 0, 1, 0, 0, 0, 0]),
-            Err(Obstacle::SegmentsLeft)
+            Err(Obstacle::SegmentsLeft { pointer: 43 })
         );
-        assert_eq!(walk(44, &[6, 0, 0, 0, 0, 0, 0, 0]), Err(Obstacle::Fragment));
-        assert_eq!(walk(0, &[44, 0, 1, 4, 0, 0, 0, 0]), Err(Obstacle::Fragment));
         // Truncated in the header, behind it, or by its own length.
         assert_eq!(walk(0, &[]), Err(Obstacle::Malformed));
         assert_eq!(walk(0, &[6, 0, 1, 4]), Err(Obstacle::Malformed));
@@ -243,6 +338,47 @@ mod tests {
             walk(60, &[6, 1, 1, 4, 0, 0, 0, 0]),
             Err(Obstacle::Malformed)
         );
+    }
+
+    #[test]
+    fn a_fragment_header_is_read_and_nothing_may_follow_it() {
+        let walk_fragment = |chain: &[u8]| {
+            let mut packet = [0; 64];
+            let header = Header {
+                next_header: FRAGMENT,
+                payload_length: chain.len() as u16,
+                ..HEADER
+            };
+            packet[40..40 + chain.len()].copy_from_slice(chain);
+            header.upper(&packet[..], 40 + chain.len(), false)
+        };
+        let fragment = Fragment {
+            offset: 185,
+            more: true,
+            identification: 0x1234_5678,
+        };
+        let octets = [17, 0, 0x05, 0xc9, 0x12, 0x34, 0x56, 0x78];
+        let upper = Upper {
+            protocol: 17,
+            offset: 48,
+            fragment: Some(fragment),
+        };
+        assert_eq!(walk_fragment(&octets), Ok(upper));
+        assert_eq!(fragment.emit(17), octets);
+        assert!(!fragment.is_atomic());
+        for extension in [0, 43, 44, 51, 60] {
+            let octets = [extension, 0, 0, 0, 0, 0, 0, 1, 6, 0, 0, 0, 0, 0, 0, 0];
+            assert_eq!(
+                walk_fragment(&octets),
+                Err(Obstacle::ExtensionInFragment),
+                "{extension}"
+            );
+        }
+        assert_eq!(
+            walk_fragment(&[50, 0, 0, 0, 0, 0, 0, 1]).map(|upper| upper.protocol),
+            Ok(50)
+        );
+        assert_eq!(walk_fragment(&[17, 0, 0, 0]), Err(Obstacle::Malformed));
     }
 
     #[test]
