@@ -6,6 +6,7 @@
 //! | [`tables`] | one generation of mappings, lists and policy; the translator's surroundings |
 //! | [`perform`] | a translation carried out on a frame |
 //! | [`memory`] | frames in plain memory |
+//! | [`errors`] | ICMP errors, translated and originated |
 //! | [`process`] | what becomes of one frame; no file descriptor |
 //! | [`worker`] | an AF_XDP thread: receive, process, transmit, reclaim |
 //! | [`stats`] | what workers count |
@@ -22,6 +23,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod driver;
+pub mod errors;
 pub mod lab;
 pub mod memory;
 pub mod offline;

@@ -33,7 +33,8 @@ impl Frame for MemoryFrame {
         Ok(())
     }
 
-    fn truncate(&mut self, length: usize) {
-        self.buffer.truncate(self.start + length);
+    fn resize(&mut self, length: usize) -> Result<(), NoRoom> {
+        self.buffer.resize(self.start + length, 0);
+        Ok(())
     }
 }

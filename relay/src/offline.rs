@@ -4,19 +4,21 @@
 //! headers are kept.
 
 use crate::config::Config;
+use crate::errors::{self, Outcome, Request, Task};
 use crate::memory::MemoryFrame;
-use crate::perform::{Frame, LinkHeader, perform};
+use crate::paths::DUMMY_IPV4;
+use crate::perform::{Frame, LinkHeader, perform, perform_piece};
 use crate::tables::{Paths, Surroundings, Tables};
 use relay_core::counters::Counters;
 use relay_core::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use relay_core::wire::{Malformed, ipv6};
-use relay_core::{Direction, DropReason, PassReason, Translator, Verdict};
+use relay_core::{Direction, MAX_ERROR_LENGTH, PassReason, Translator, Verdict};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+/// Octets that a packet can grow in front: an IPv6 and a Fragment header.
+const HEADROOM: usize = ipv6::HEADER_LENGTH + ipv6::FRAGMENT_HEADER_LENGTH;
 /// The MTU in octets where interfaces would have to be asked.
 const AUTO_MTU: u32 = 1500;
-/// The relay's own address where interfaces would have to be asked: RFC 7600's dummy.
-const AUTO_IPV4: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 
 /// How packets of a capture begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,26 +54,41 @@ impl Paths for FixedPaths {
     fn mtu_v6(&self, _: Ipv6Addr) -> u32 {
         self.mtu_v6
     }
+
+    fn own_v4(&self, _: Ipv4Addr) -> Option<Ipv4Addr> {
+        Some(self.own_v4)
+    }
+
+    fn own_v6(&self, _: Ipv6Addr) -> Option<Ipv6Addr> {
+        Some(self.own_v6)
+    }
 }
 
 /// A relay without interfaces.
 pub struct Offline {
     tables: Tables,
     paths: FixedPaths,
+    /// Whether errors are originated at all; no rate limit applies.
+    sends_errors: bool,
     counters: Counters,
 }
 
 impl Offline {
     /// Returns a relay that translates as `config` says.
     pub fn new(config: &Config, tables: Tables) -> Self {
-        let own_v4 = config.own.ipv4.unwrap_or(AUTO_IPV4);
+        let own_v4 = config.icmp.own.ipv4.unwrap_or(DUMMY_IPV4);
         let paths = FixedPaths {
             mtu_v4: config.mtu.ipv4.unwrap_or(AUTO_MTU),
             mtu_v6: config.mtu.ipv6.unwrap_or(AUTO_MTU),
             own_v4,
-            own_v6: config.own.ipv6.unwrap_or_else(|| config.policy.prefix.embed(AUTO_IPV4)),
+            own_v6: config.icmp.own.ipv6.unwrap_or_else(|| config.policy.prefix.embed(DUMMY_IPV4)),
         };
-        Self { tables, paths, counters: Counters::ZERO }
+        Self {
+            tables,
+            paths,
+            sends_errors: config.icmp.rate != Some(0),
+            counters: Counters::ZERO,
+        }
     }
 
     /// Returns what became of the packets so far.
@@ -79,8 +96,8 @@ impl Offline {
         &self.counters
     }
 
-    /// Translates one packet; returns what the relay would send.
-    pub fn translate(&mut self, link: Link, packet: &[u8]) -> Option<Vec<u8>> {
+    /// Translates one packet; returns what the relay would send, in order.
+    pub fn translate(&mut self, link: Link, packet: &[u8]) -> Vec<Vec<u8>> {
         let (network, ethertype) = match link {
             Link::Ethernet => match ethernet::Header::parse(packet) {
                 Ok(header) => (header.length, header.ethertype),
@@ -98,31 +115,63 @@ impl Offline {
             ETHERTYPE_IPV6 => Direction::V6ToV4,
             _ => {
                 self.counters.record_pass(PassReason::NotIp);
-                return None;
+                return Vec::new();
             }
         };
-        let surroundings = Surroundings { tables: &self.tables, paths: &self.paths };
+        let link = match link {
+            Link::Ethernet => LinkHeader::copy(packet, network),
+            Link::Raw => LinkHeader::NONE,
+        };
+        let surroundings = Surroundings { tables: &self.tables, paths: &self.paths, random: 0 };
         let translator = Translator::new(&self.tables.policy, &surroundings);
-        let packet_octets = packet.get(network..).unwrap_or_default();
+        let octets = packet.get(network..).unwrap_or_default();
         let verdict = match direction {
-            Direction::V4ToV6 => translator.v4_to_v6(packet_octets),
-            Direction::V6ToV4 => translator.v6_to_v4(packet_octets),
-        };
-        let mut frame = MemoryFrame::new(packet, ipv6::HEADER_LENGTH);
-        let verdict = match verdict {
-            Verdict::Forward(rewrite) => {
-                let link = match link {
-                    Link::Ethernet => LinkHeader::copy(packet, network),
-                    Link::Raw => LinkHeader::NONE,
-                };
-                match perform(&mut frame, network, &link, &rewrite) {
-                    Ok(()) => Verdict::Forward(rewrite),
-                    Err(_) => Verdict::Drop(DropReason::MalformedHeader),
-                }
-            }
-            Verdict::Pass(_) | Verdict::Drop(_) => verdict,
+            Direction::V4ToV6 => translator.v4_to_v6(octets),
+            Direction::V6ToV4 => translator.v6_to_v4(octets),
         };
         self.counters.record(direction, &verdict);
-        matches!(verdict, Verdict::Forward(_)).then(|| frame.octets().to_vec())
+        match verdict {
+            Verdict::Forward(rewrite) => {
+                let mut frame = MemoryFrame::new(packet, HEADROOM);
+                // There is room for the longest header, so this cannot fail.
+                let performed = perform(&mut frame, network, &link, &rewrite);
+                performed.map(|()| frame.octets().to_vec()).into_iter().collect()
+            }
+            Verdict::Split(split) => {
+                let payload = octets.get(split.rewrite.cut..).unwrap_or_default();
+                let pieces = split.pieces().filter_map(|piece| {
+                    let mut frame = MemoryFrame::new(&[], 0);
+                    perform_piece(&mut frame, &link, &piece, payload).ok()?;
+                    Some(frame.octets().to_vec())
+                });
+                pieces.collect()
+            }
+            Verdict::IcmpError => self.carry_out(direction, octets, Task::Translate, &link),
+            Verdict::Reply(_, reply) => self.carry_out(direction, octets, Task::Reply(reply), &link),
+            Verdict::Pass(_) | Verdict::Drop(_) => Vec::new(),
+        }
+    }
+
+    /// Translates or originates an ICMP error.
+    fn carry_out(
+        &mut self,
+        direction: Direction,
+        packet: &[u8],
+        task: Task,
+        link: &LinkHeader,
+    ) -> Vec<Vec<u8>> {
+        let request = Request { direction, packet: packet.to_vec(), task };
+        let mut output = [0; MAX_ERROR_LENGTH];
+        let Self { tables, paths, sends_errors, counters } = self;
+        let limit = || *sends_errors;
+        match errors::handle(&request, tables, paths, 0, limit, counters, &mut output) {
+            Outcome::Send(error) => {
+                let packet = &output[..error.length];
+                let mut frame = link.in_front_of(packet);
+                frame.extend_from_slice(packet);
+                vec![frame]
+            }
+            Outcome::Limited | Outcome::Nothing => Vec::new(),
+        }
     }
 }

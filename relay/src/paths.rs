@@ -3,10 +3,13 @@
 //! The control thread publishes a new [`Live`] whenever the kernel's tables change; workers read one
 //! for each batch of packets.
 
-use crate::config::MtuOverride;
-use crate::routes::Routes;
+use crate::config::{MtuOverride, OwnAddresses};
+use crate::routes::{Hop, Routes};
 use crate::tables::Paths;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The IPv4 address of a node that has none (RFC 7600, 4).
+pub const DUMMY_IPV4: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 
 /// A picture of the network.
 pub struct Live {
@@ -17,13 +20,30 @@ pub struct Live {
     own_v4: Vec<Ipv4Addr>,
     /// Ascending.
     own_v6: Vec<Ipv6Addr>,
+    senders: Senders,
+}
+
+/// The addresses from which the relay sends errors.
+#[derive(Clone, Debug, Default)]
+pub struct Senders {
+    /// What the configuration says.
+    pub configured: OwnAddresses,
+    /// The addresses of each port, by its position.
+    pub ports: Vec<Vec<IpAddr>>,
 }
 
 impl Live {
     /// Returns a picture of the network with the given next hops and addresses.
-    pub fn new(routes: Routes, own: impl IntoIterator<Item = IpAddr>, mtu: MtuOverride) -> Self {
+    pub fn new(
+        routes: Routes,
+        own: impl IntoIterator<Item = IpAddr>,
+        mtu: MtuOverride,
+        senders: Senders,
+    ) -> Self {
         let (mut own_v4, mut own_v6) = (Vec::new(), Vec::new());
-        for address in own {
+        let configured = senders.configured;
+        let configured = [configured.ipv4.map(IpAddr::V4), configured.ipv6.map(IpAddr::V6)];
+        for address in own.into_iter().chain(configured.into_iter().flatten()) {
             match address {
                 IpAddr::V4(address) => own_v4.push(address),
                 IpAddr::V6(address) => own_v6.push(address),
@@ -31,7 +51,21 @@ impl Live {
         }
         own_v4.sort_unstable();
         own_v6.sort_unstable();
-        Self { routes, mtu, own_v4, own_v6 }
+        Self { routes, mtu, own_v4, own_v6, senders }
+    }
+
+    /// Returns the addresses from which the relay sends errors.
+    pub fn senders(&self) -> &Senders {
+        &self.senders
+    }
+
+    /// Returns the addresses of the port by which a hop leaves, then those of all ports: the first that fits is the best.
+    fn candidates(&self, hop: Hop<'_>) -> impl Iterator<Item = IpAddr> + '_ {
+        let port = match hop {
+            Hop::Direct(hop) => self.senders.ports.get(hop.port),
+            Hop::Kernel(_) => None,
+        };
+        port.into_iter().chain(&self.senders.ports).flatten().copied()
     }
 }
 
@@ -58,5 +92,24 @@ impl Paths for Live {
     fn mtu_v6(&self, destination: Ipv6Addr) -> u32 {
         let learnt = || self.routes.mtu_v6(destination).unwrap_or(u32::MAX);
         self.mtu.ipv6.unwrap_or_else(learnt)
+    }
+
+    /// RFC 7600's dummy address serves a relay that has no IPv4 address of its own.
+    fn own_v4(&self, destination: Ipv4Addr) -> Option<Ipv4Addr> {
+        let mut candidates = self.candidates(self.routes.v4(destination, 0));
+        let learnt = candidates.find_map(|address| match address {
+            IpAddr::V4(address) if !address.is_link_local() => Some(address),
+            IpAddr::V4(_) | IpAddr::V6(_) => None,
+        });
+        self.senders.configured.ipv4.or(learnt).or(Some(DUMMY_IPV4))
+    }
+
+    fn own_v6(&self, destination: Ipv6Addr) -> Option<Ipv6Addr> {
+        let mut candidates = self.candidates(self.routes.v6(destination, 0));
+        let learnt = candidates.find_map(|address| match address {
+            IpAddr::V6(address) if !address.is_unicast_link_local() => Some(address),
+            IpAddr::V4(_) | IpAddr::V6(_) => None,
+        });
+        self.senders.configured.ipv6.or(learnt)
     }
 }

@@ -3,7 +3,7 @@
 //! The payload never moves. The old link and network headers are overwritten from behind: the new
 //! network header ends where the payload begins, and the new link header stands in front of it.
 
-use relay_core::verdict::{NetworkHeader, Patch};
+use relay_core::verdict::{NetworkHeader, Piece};
 use relay_core::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use relay_core::Rewrite;
 
@@ -19,8 +19,12 @@ pub trait Frame {
     ///
     /// [`NoRoom`] if there is no such place; the frame is unchanged.
     fn move_start(&mut self, octets: i32) -> Result<(), NoRoom>;
-    /// Cuts the frame off behind `length` octets; a shorter frame stays as it is.
-    fn truncate(&mut self, length: usize);
+    /// Makes the frame `length` octets long; what is added behind it holds anything.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRoom`] if it cannot be so long; the frame is unchanged.
+    fn resize(&mut self, length: usize) -> Result<(), NoRoom>;
 }
 
 /// A frame has no room for longer headers.
@@ -40,11 +44,8 @@ impl Frame for af_xdp::Frame {
         self.move_start(octets).map_err(|_| NoRoom)
     }
 
-    fn truncate(&mut self, length: usize) {
-        if length < self.len() {
-            // Shortening cannot leave the chunk.
-            let _ = self.set_len(length);
-        }
+    fn resize(&mut self, length: usize) -> Result<(), NoRoom> {
+        self.set_len(length).map_err(|_| NoRoom)
     }
 }
 
@@ -88,13 +89,27 @@ impl LinkHeader {
         header
     }
 
-    /// Returns the header in front of a packet of a given EtherType.
-    fn announcing(&self, ethertype: u16) -> ([u8; ethernet::MAX_HEADER_LENGTH], usize) {
-        let mut octets = self.octets;
-        if self.length >= ethernet::HEADER_LENGTH {
-            octets[self.length - 2..self.length].copy_from_slice(&ethertype.to_be_bytes());
+    /// Writes the header to `output`, in front of a packet that begins with `network`.
+    #[inline]
+    fn announce(&self, network: &NetworkHeader, output: &mut [u8]) {
+        let ethertype = match network {
+            NetworkHeader::V4(_) => ETHERTYPE_IPV4,
+            NetworkHeader::V6(_) | NetworkHeader::V6Fragment(..) => ETHERTYPE_IPV6,
+        };
+        output.copy_from_slice(&self.octets[..self.length]);
+        if let Some(place) = output.last_chunk_mut() {
+            *place = ethertype.to_be_bytes();
         }
-        (octets, self.length)
+    }
+
+    /// Returns the header in front of a packet whose first octet tells its family.
+    pub fn in_front_of(&self, packet: &[u8]) -> Vec<u8> {
+        let ethertype = if packet.first().is_some_and(|octet| octet >> 4 == 4) { ETHERTYPE_IPV4 } else { ETHERTYPE_IPV6 };
+        let mut octets = self.octets[..self.length].to_vec();
+        if let Some(place) = octets.last_chunk_mut() {
+            *place = ethertype.to_be_bytes();
+        }
+        octets
     }
 }
 
@@ -115,46 +130,45 @@ pub fn perform<F: Frame>(
     let front = link.length + rewrite.header.length();
     // Both are a few hundred octets at most, but for extension headers, which are below 65536.
     frame.move_start(payload as i32 - front as i32)?;
-    frame.truncate(front + rewrite.payload);
+    frame.resize(front + rewrite.payload)?;
 
     let octets = frame.octets_mut();
     let Some((headers, payload)) = octets.split_at_mut_checked(front) else {
         return Err(NoRoom);
     };
     let (link_octets, header_octets) = headers.split_at_mut(link.length);
-    let ethertype = match &rewrite.header {
-        NetworkHeader::V4(header) => {
-            header_octets.copy_from_slice(&header.emit());
-            ETHERTYPE_IPV4
-        }
-        NetworkHeader::V6(header) => {
-            header_octets.copy_from_slice(&header.emit());
-            ETHERTYPE_IPV6
-        }
-    };
-    let (announced, length) = link.announcing(ethertype);
-    link_octets.copy_from_slice(&announced[..length]);
-    match rewrite.patch {
-        Patch::None => {}
-        Patch::Checksum { at, checksum } => write(payload, at, checksum.to_be_bytes()),
-        Patch::Icmp { kind, checksum } => {
-            write(payload, 0, [kind]);
-            write(payload, 2, checksum.to_be_bytes());
-        }
-    }
+    link.announce(&rewrite.header, link_octets);
+    rewrite.header.emit(header_octets);
+    rewrite.patch.perform(payload);
     Ok(())
 }
 
-/// Writes `octets` at an offset which the translator has found to be there.
-fn write<const N: usize>(payload: &mut [u8], at: usize, octets: [u8; N]) {
-    if let Some(place) = payload.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
-        *place = octets;
-    }
+/// Writes one fragment into a fresh frame. `payload` is the payload of the packet that is split.
+///
+/// # Errors
+///
+/// [`NoRoom`] if the frame is too short.
+pub fn perform_piece<F: Frame>(
+    frame: &mut F,
+    link: &LinkHeader,
+    piece: &Piece,
+    payload: &[u8],
+) -> Result<(), NoRoom> {
+    let payload = payload.get(piece.payload.clone()).ok_or(NoRoom)?;
+    frame.resize(link.length + piece.header.length() + payload.len())?;
+    let (link_octets, rest) = frame.octets_mut().split_at_mut_checked(link.length).ok_or(NoRoom)?;
+    let (header_octets, payload_octets) = rest.split_at_mut_checked(piece.header.length()).ok_or(NoRoom)?;
+    link.announce(&piece.header, link_octets);
+    piece.header.emit(header_octets);
+    payload_octets.copy_from_slice(payload);
+    piece.patch.perform(payload_octets);
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use relay_core::verdict::Patch;
     use crate::memory::MemoryFrame;
     use relay_core::wire::{ipv4, ipv6};
     use std::net::{Ipv4Addr, Ipv6Addr};

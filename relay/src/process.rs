@@ -2,6 +2,7 @@
 //!
 //! The caller owns the frame before and after; [`Disposition`] says where it goes from here.
 
+use crate::errors::Task;
 use crate::paths::Live;
 use crate::perform::{Frame, LinkHeader, perform};
 use crate::routes::{DirectHop, Hop, KernelReason, Tag, Tags};
@@ -9,17 +10,34 @@ use crate::tables::{Surroundings, Tables};
 use relay_core::counters::Counters;
 use relay_core::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use relay_core::verdict::NetworkHeader;
-use relay_core::{Direction, PassReason, Rewrite, Translator, Verdict};
+use relay_core::{Direction, PassReason, Split, Translator, Verdict};
 use std::net::IpAddr;
 
 /// Where a frame goes after it was processed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Disposition {
-    /// Out of the port with this position, as it is.
-    Transmit {
-        /// The position of the interface in the configuration.
-        port: usize,
+    /// Out, as it is.
+    Send(Route),
+    /// Out, in pieces that [`Fragments`] describes; the frame itself is free then.
+    Split(Fragments),
+    /// Nowhere; a copy of its packet goes to the control thread.
+    Control {
+        /// Offset of the packet in the frame, in octets.
+        network: usize,
+        /// The family in which it arrived.
+        direction: Direction,
+        /// What is to be done about it.
+        task: Task,
     },
+    /// Nowhere: the frame is free.
+    Discard,
+}
+
+/// The way that a packet takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// Out of the port with this position.
+    Port(usize),
     /// To the kernel, as a packet without a link header.
     Kernel {
         /// Where the packet goes.
@@ -27,8 +45,19 @@ pub enum Disposition {
         /// Why the kernel has to take it.
         reason: HandoverReason,
     },
-    /// Nowhere: the frame is free.
-    Discard,
+}
+
+/// How a frame is to be sent in pieces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fragments {
+    /// The pieces.
+    pub split: Split,
+    /// Offset of the payload in the frame, in octets.
+    pub payload: usize,
+    /// What stands in front of each piece.
+    pub link: LinkHeader,
+    /// The way that all of them take.
+    pub route: Route,
 }
 
 /// Why the kernel takes a packet.
@@ -52,7 +81,7 @@ pub fn process<F: Frame>(
         counters.record_pass(PassReason::NotIp);
         return Disposition::Discard;
     };
-    let surroundings = Surroundings { tables, paths: live };
+    let surroundings = Surroundings { tables, paths: live, random: 0 };
     let translator = Translator::new(&tables.policy, &surroundings);
     let packet = frame.octets().get(header.length..).unwrap_or_default();
     let (direction, verdict) = match header.ethertype {
@@ -66,38 +95,52 @@ pub fn process<F: Frame>(
     };
     counters.record(direction, &verdict);
     match verdict {
-        Verdict::Forward(rewrite) => forward(frame, header.length, &rewrite, live),
+        Verdict::Forward(rewrite) => {
+            let (link, route) = next_hop(&rewrite.header, live);
+            match perform(frame, header.length, &link, &rewrite) {
+                Ok(()) => Disposition::Send(route),
+                // The kernel leaves 256 octets in front of every packet; headers grow by 56 at most.
+                Err(_) => Disposition::Discard,
+            }
+        }
+        Verdict::Split(split) => {
+            let (link, route) = next_hop(&split.rewrite.header, live);
+            let payload = header.length + split.rewrite.cut;
+            Disposition::Split(Fragments { split, payload, link, route })
+        }
+        Verdict::IcmpError => {
+            Disposition::Control { network: header.length, direction, task: Task::Translate }
+        }
+        Verdict::Reply(_, reply) => {
+            Disposition::Control { network: header.length, direction, task: Task::Reply(reply) }
+        }
         Verdict::Pass(_) => pass(frame, header.length, direction),
         Verdict::Drop(_) => Disposition::Discard,
     }
 }
 
-/// Performs a translation with the link header that the next hop asks for.
+/// Returns the way of a packet with this header, and the link header for it.
 #[inline]
-fn forward<F: Frame>(frame: &mut F, network: usize, rewrite: &Rewrite, live: &Live) -> Disposition {
-    let (hop, destination) = match &rewrite.header {
+fn next_hop(header: &NetworkHeader, live: &Live) -> (LinkHeader, Route) {
+    let hop = match header {
         NetworkHeader::V4(header) => {
             let flow = header.source.to_bits() ^ header.destination.to_bits().rotate_left(16);
-            (live.routes.v4(header.destination, flow), IpAddr::V4(header.destination))
+            live.routes.v4(header.destination, flow)
         }
-        NetworkHeader::V6(header) => {
+        NetworkHeader::V6(header) | NetworkHeader::V6Fragment(header, _) => {
             let both = header.source.to_bits() ^ header.destination.to_bits().rotate_left(32);
             let flow = (both ^ both >> 64) as u64;
             let flow = (flow ^ flow >> 32) as u32;
-            (live.routes.v6(header.destination, flow), IpAddr::V6(header.destination))
+            live.routes.v6(header.destination, flow)
         }
     };
-    let (link, disposition) = match hop {
-        Hop::Direct(hop) => (link_header(hop), Disposition::Transmit { port: hop.port }),
+    match hop {
+        Hop::Direct(hop) => (link_header(hop), Route::Port(hop.port)),
         Hop::Kernel(reason) => {
             let reason = HandoverReason::NextHop(reason);
-            (LinkHeader::NONE, Disposition::Kernel { destination, reason })
+            let destination = header.destination();
+            (LinkHeader::NONE, Route::Kernel { destination, reason })
         }
-    };
-    match perform(frame, network, &link, rewrite) {
-        Ok(()) => disposition,
-        // The kernel leaves 256 octets in front of every packet; headers grow by 48 at most.
-        Err(_) => Disposition::Discard,
     }
 }
 
@@ -122,7 +165,8 @@ fn pass<F: Frame>(frame: &mut F, network: usize, direction: Direction) -> Dispos
     };
     match (destination, frame.move_start(network as i32)) {
         (Some(destination), Ok(())) => {
-            Disposition::Kernel { destination, reason: HandoverReason::Passed }
+            let reason = HandoverReason::Passed;
+            Disposition::Send(Route::Kernel { destination, reason })
         }
         (Some(_) | None, _) => Disposition::Discard,
     }

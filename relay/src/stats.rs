@@ -49,6 +49,10 @@ counters! {
     lost_kernel_refused,
     /// Packets lost because an interface took no more.
     lost_transmit_full,
+    /// Fragments lost because there was no frame for them.
+    lost_no_frame,
+    /// ICMP errors not translated or sent because the control thread had too many to do.
+    lost_requests,
     /// Failed wake-ups of the kernel, which are tried again.
     failed_wake_ups,
 }

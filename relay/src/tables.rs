@@ -3,8 +3,9 @@
 //! A generation never changes. The data plane reads the one that was published last, and a packet is
 //! translated by one generation alone.
 
-use crate::config::Config;
+use crate::config::{Config, IcmpErrors, SourceChoice};
 use eam_tables::{Eam, EamTable, PrefixSet4};
+use ipnet::{Ipv4Net, Ipv6Net};
 use relay_core::{AddressMap, Network, Policy};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -20,6 +21,8 @@ pub struct Tables {
     pub service_pools: PrefixSet4,
     /// Never translated by RFC 6052.
     pub denylist4: PrefixSet4,
+    /// Sources of ICMP errors whose own could not be translated.
+    pub error_sources: ErrorSources,
 }
 
 impl Tables {
@@ -31,6 +34,7 @@ impl Tables {
             ipv4_translatable: config.ipv4_translatable.clone(),
             service_pools: config.service_pools.clone(),
             denylist4: config.denylist4.clone(),
+            error_sources: ErrorSources::new(&config.icmp),
         }
     }
 }
@@ -45,6 +49,10 @@ pub trait Paths {
     fn mtu_v4(&self, destination: Ipv4Addr) -> u32;
     /// Returns the MTU in octets of the next hop towards `destination`.
     fn mtu_v6(&self, destination: Ipv6Addr) -> u32;
+    /// Returns the relay's own address from which it sends errors to `destination`.
+    fn own_v4(&self, destination: Ipv4Addr) -> Option<Ipv4Addr>;
+    /// Returns the relay's own address from which it sends errors to `destination`.
+    fn own_v6(&self, destination: Ipv6Addr) -> Option<Ipv6Addr>;
 }
 
 /// The surroundings of the translator: tables and paths together.
@@ -53,6 +61,8 @@ pub struct Surroundings<'a, P> {
     pub tables: &'a Tables,
     /// The network as it is.
     pub paths: &'a P,
+    /// A number that nobody can foresee, for choices at random.
+    pub random: u64,
 }
 
 impl<P> AddressMap for Surroundings<'_, P> {
@@ -101,5 +111,113 @@ impl<P: Paths> Network for Surroundings<'_, P> {
     #[inline]
     fn mtu_v6(&self, destination: Ipv6Addr) -> u32 {
         self.paths.mtu_v6(destination)
+    }
+
+    fn error_source_v4(
+        &self,
+        _: Ipv6Addr,
+        destination: Ipv4Addr,
+        hop_limit: u8,
+    ) -> Option<Ipv4Addr> {
+        let sources = &self.tables.error_sources;
+        let pool = pick(&sources.v4, sources.choice, hop_limit, self.random);
+        pool.or_else(|| self.paths.own_v4(destination))
+    }
+
+    fn error_source_v6(
+        &self,
+        _: Ipv4Addr,
+        destination: Ipv6Addr,
+        hop_limit: u8,
+    ) -> Option<Ipv6Addr> {
+        let sources = &self.tables.error_sources;
+        let pool = pick(&sources.v6, sources.choice, hop_limit, self.random);
+        pool.or_else(|| self.paths.own_v6(destination))
+    }
+}
+
+/// The addresses that can stand for the untranslatable source of an ICMP error (RFC 6791).
+#[derive(Clone, Debug)]
+pub struct ErrorSources {
+    v4: Vec<Ipv4Net>,
+    v6: Vec<Ipv6Net>,
+    choice: SourceChoice,
+}
+
+impl ErrorSources {
+    fn new(icmp: &IcmpErrors) -> Self {
+        Self {
+            v4: icmp.ipv4_sources.clone(),
+            v6: icmp.ipv6_sources.clone(),
+            choice: icmp.source_choice,
+        }
+    }
+}
+
+/// A prefix whose addresses can be numbered.
+trait Numbered {
+    type Address;
+    /// Returns how many addresses there are, or the greatest number if there are more.
+    fn count(&self) -> u64;
+    /// Returns the address with a number below the count.
+    fn address(&self, number: u64) -> Self::Address;
+}
+
+impl Numbered for Ipv4Net {
+    type Address = Ipv4Addr;
+
+    fn count(&self) -> u64 {
+        1 << (32 - self.prefix_len())
+    }
+
+    fn address(&self, number: u64) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.network().to_bits() | number as u32)
+    }
+}
+
+impl Numbered for Ipv6Net {
+    type Address = Ipv6Addr;
+
+    fn count(&self) -> u64 {
+        1u64.checked_shl(128 - u32::from(self.prefix_len())).unwrap_or(u64::MAX)
+    }
+
+    fn address(&self, number: u64) -> Ipv6Addr {
+        Ipv6Addr::from_bits(self.network().to_bits() | u128::from(number))
+    }
+}
+
+/// Chooses one of the addresses of a pool (RFC 6791, 5); `None` if it is empty.
+fn pick<N: Numbered>(pool: &[N], choice: SourceChoice, hop_limit: u8, random: u64) -> Option<N::Address> {
+    let total = pool.iter().fold(0u64, |sum, prefix| sum.saturating_add(prefix.count()));
+    let number = match choice {
+        SourceChoice::Random => random,
+        SourceChoice::HopLimit => u64::from(hop_limit),
+    };
+    let mut number = number.checked_rem(total)?;
+    for prefix in pool {
+        match number.checked_sub(prefix.count()) {
+            Some(rest) => number = rest,
+            None => return Some(prefix.address(number)),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_of_a_pool_is_picked() {
+        let pool: Vec<Ipv4Net> = vec!["192.0.2.8/31".parse().unwrap(), "192.0.2.1/32".parse().unwrap()];
+        let by_hop_limit: Vec<_> = (0..4)
+            .map(|hop_limit| pick(&pool, SourceChoice::HopLimit, hop_limit, 99).unwrap().to_string())
+            .collect();
+        assert_eq!(by_hop_limit, ["192.0.2.8", "192.0.2.9", "192.0.2.1", "192.0.2.8"]);
+        assert_eq!(pick(&pool, SourceChoice::Random, 0, 5), Some(Ipv4Addr::new(192, 0, 2, 1)));
+        assert_eq!(pick::<Ipv4Net>(&[], SourceChoice::Random, 0, 5), None);
+        let all: Vec<Ipv6Net> = vec!["::/0".parse().unwrap(), "2001:db8::/126".parse().unwrap()];
+        assert!(pick(&all, SourceChoice::Random, 0, u64::MAX - 1).is_some());
     }
 }

@@ -7,14 +7,17 @@
 
 use crate::driver::kernel::Handover;
 use crate::paths::Live;
-use crate::process::{Disposition, process};
+use crate::errors::Request;
+use crate::perform::{NoRoom, perform_piece};
+use crate::process::{Disposition, Fragments, Route, process};
 use crate::stats::WorkerCounters;
 use crate::tables::Tables;
 use af_xdp::{Error, Frame, Kick, Socket, Umem};
 use arc_swap::{ArcSwap, Cache};
-use rustix::event::{PollFd, PollFlags, Timespec, eventfd, poll};
+use crossbeam::channel::Sender;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::OwnedFd;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -34,6 +37,7 @@ pub struct Shared {
     pub live: ArcSwap<Live>,
     stop: AtomicBool,
     wake_up: OwnedFd,
+    control: OwnedFd,
 }
 
 impl Shared {
@@ -47,8 +51,25 @@ impl Shared {
             tables: ArcSwap::from_pointee(tables),
             live: ArcSwap::from_pointee(live),
             stop: AtomicBool::new(false),
-            wake_up: eventfd(0, rustix::event::EventfdFlags::CLOEXEC)?,
+            wake_up: eventfd(0, EventfdFlags::CLOEXEC)?,
+            control: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
         })
+    }
+
+    /// Returns the descriptor that is readable while requests wait for the control thread.
+    pub fn control(&self) -> BorrowedFd<'_> {
+        self.control.as_fd()
+    }
+
+    /// Says that requests wait for the control thread.
+    fn call_control(&self) {
+        // It only fails where the descriptor is readable anyway.
+        let _ = rustix::io::write(&self.control, &1u64.to_ne_bytes());
+    }
+
+    /// Makes [`control`](Self::control) unreadable, before the requests that wait are taken.
+    pub fn answer(&self) {
+        let _ = rustix::io::read(&self.control, &mut [0; 8]);
     }
 
     /// Has all workers return.
@@ -76,14 +97,23 @@ pub struct Worker {
     /// Frames on their way out, by socket.
     outgoing: Vec<Vec<Frame>>,
     handover: Handover,
+    requests: Sender<Request>,
+    /// Whether the control thread has to be woken up.
+    has_requested: bool,
     counters: WorkerCounters,
     published: Arc<Mutex<WorkerCounters>>,
 }
 
 impl Worker {
     /// Returns a worker for sockets that share `umem`. It sends out of a port by the first of its
-    /// sockets there.
-    pub fn new(umem: Umem, sockets: Vec<PortSocket>, ports: usize, handover: Handover) -> Self {
+    /// sockets there; what is not for its loop goes to the control thread as `requests`.
+    pub fn new(
+        umem: Umem,
+        sockets: Vec<PortSocket>,
+        ports: usize,
+        handover: Handover,
+        requests: Sender<Request>,
+    ) -> Self {
         let sender = |port| sockets.iter().position(|socket: &PortSocket| socket.port == port);
         Self {
             senders: (0..ports).map(sender).collect(),
@@ -91,6 +121,8 @@ impl Worker {
             umem,
             sockets,
             handover,
+            requests,
+            has_requested: false,
             counters: WorkerCounters::default(),
             published: Arc::default(),
         }
@@ -118,7 +150,11 @@ impl Worker {
         self.refill()?;
         let outcome = loop {
             let (tables, live) = (tables.load(), live.load());
-            match self.turn(tables, live, &mut incoming) {
+            let turn = self.turn(tables, live, &mut incoming);
+            if std::mem::take(&mut self.has_requested) {
+                shared.call_control();
+            }
+            match turn {
                 Ok(0) => {
                     self.publish();
                     if shared.stop.load(Ordering::Acquire) {
@@ -159,19 +195,55 @@ impl Worker {
     /// Processes one frame and puts it where it goes.
     fn dispatch(&mut self, mut frame: Frame, tables: &Tables, live: &Live) {
         match process(&mut frame, tables, live, &mut self.counters.verdicts) {
-            Disposition::Transmit { port } => match self.senders.get(port) {
-                Some(Some(socket)) => return self.outgoing[*socket].push(frame),
-                Some(None) | None => self.counters.lost_transmit_full += 1,
-            },
-            Disposition::Kernel { destination, reason } => {
-                match self.handover.send(frame.octets(), destination) {
-                    Ok(()) => self.counters.count_handover(reason),
-                    Err(_) => self.counters.lost_kernel_refused += 1,
+            Disposition::Send(route) => return self.send(frame, route),
+            Disposition::Split(fragments) => self.send_pieces(&frame, &fragments),
+            Disposition::Control { network, direction, task } => {
+                let packet = frame.octets().get(network..).unwrap_or_default().to_vec();
+                // The control thread must never make a worker wait.
+                if self.requests.try_send(Request { direction, packet, task }).is_err() {
+                    self.counters.lost_requests += 1;
+                } else {
+                    self.has_requested = true;
                 }
             }
             Disposition::Discard => {}
         }
         self.umem.free(frame);
+    }
+
+    /// Puts a frame on its way.
+    fn send(&mut self, frame: Frame, route: Route) {
+        match route {
+            Route::Port(port) => match self.senders.get(port) {
+                Some(Some(socket)) => return self.outgoing[*socket].push(frame),
+                Some(None) | None => self.counters.lost_transmit_full += 1,
+            },
+            Route::Kernel { destination, reason } => {
+                match self.handover.send(frame.octets(), destination) {
+                    Ok(()) => self.counters.count_handover(reason),
+                    Err(_) => self.counters.lost_kernel_refused += 1,
+                }
+            }
+        }
+        self.umem.free(frame);
+    }
+
+    /// Puts the pieces of a frame on their way, each in a frame of its own.
+    fn send_pieces(&mut self, frame: &Frame, fragments: &Fragments) {
+        let payload = frame.octets().get(fragments.payload..).unwrap_or_default();
+        for piece in fragments.split.pieces() {
+            let Some(mut fresh) = self.umem.allocate() else {
+                self.counters.lost_no_frame += 1;
+                continue;
+            };
+            match perform_piece(&mut fresh, &fragments.link, &piece, payload) {
+                Ok(()) => self.send(fresh, fragments.route),
+                Err(NoRoom) => {
+                    self.counters.lost_no_frame += 1;
+                    self.umem.free(fresh);
+                }
+            }
+        }
     }
 
     /// Sends what is on its way out; what an interface does not take is lost.

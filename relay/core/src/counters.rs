@@ -23,6 +23,7 @@ struct PerDirection {
     forwarded_packets: u64,
     forwarded_octets: u64,
     fragments: u64,
+    replies: u64,
     dropped: [u64; DropReason::ALL.len()],
 }
 
@@ -35,6 +36,8 @@ pub enum Name {
     ForwardedOctets(Direction),
     /// Fragments as which packets were sent on that had to be split.
     Fragments(Direction),
+    /// ICMP errors that the relay sent about packets that it dropped.
+    Replies(Direction),
     /// Packets that were translated from IPv6 and straight back to IPv6.
     Hairpinned,
     /// Packets that were left to the kernel.
@@ -53,6 +56,7 @@ impl core::fmt::Display for Name {
                 write!(formatter, "out_{}_octets", direction.name())
             }
             Self::Fragments(direction) => write!(formatter, "out_{}_fragments", direction.name()),
+            Self::Replies(direction) => write!(formatter, "reply_{}_packets", direction.name()),
             Self::Hairpinned => formatter.write_str("hairpin_packets"),
             Self::Passed(reason) => write!(formatter, "pass_{}", reason.name()),
             Self::Dropped(direction, reason) => {
@@ -71,6 +75,9 @@ impl Name {
                 "Octets of the packets sent on, from the new network header to the end."
             }
             Self::Fragments(_) => "Fragments as which packets were sent on that had to be split.",
+            Self::Replies(_) => {
+                "ICMP errors sent about dropped packets, in the family in which these arrived."
+            }
             Self::Hairpinned => {
                 "Those of out_v6_to_v4_packets that were hairpinned: sent on as IPv6 (RFC 7757, 4.2.2)."
             }
@@ -87,6 +94,7 @@ impl Counters {
             forwarded_packets: 0,
             forwarded_octets: 0,
             fragments: 0,
+            replies: 0,
             dropped: [0; DropReason::ALL.len()],
         }; Direction::ALL.len()],
         hairpinned: 0,
@@ -134,6 +142,13 @@ impl Counters {
         }
     }
 
+    /// Counts an ICMP error that was sent about a dropped packet, which arrived in the family of `direction`.
+    pub fn record_reply(&mut self, direction: Direction) {
+        if let Some(counters) = self.directions.get_mut(direction as usize) {
+            counters.replies += 1;
+        }
+    }
+
     #[inline]
     fn record_forwarded(&mut self, direction: Direction, destination: &IpAddr, octets: usize) {
         if direction == Direction::V6ToV4 && destination.is_ipv6() {
@@ -168,6 +183,7 @@ impl Counters {
             mine.forwarded_packets += theirs.forwarded_packets;
             mine.forwarded_octets += theirs.forwarded_octets;
             mine.fragments += theirs.fragments;
+            mine.replies += theirs.replies;
             mine.dropped
                 .iter_mut()
                 .zip(&theirs.dropped)

@@ -37,10 +37,20 @@ pub trait Network: AddressMap {
     /// Returns the MTU in octets of the next hop towards `destination`.
     fn mtu_v6(&self, destination: Ipv6Addr) -> u32;
 
-    /// Returns the IPv4 address that stands for the untranslatable IPv6 source of an ICMP error (RFC 6791, 5), whose hop
-    /// limit may decide among several. `None` if the relay has none.
-    fn error_source_v4(&self, source: Ipv6Addr, hop_limit: u8) -> Option<Ipv4Addr>;
+    /// Returns the IPv4 address that stands for the untranslatable IPv6 source of an ICMP error (RFC 6791, 5) on its way to
+    /// `destination`; its hop limit may decide among several. `None` if the relay has none.
+    fn error_source_v4(
+        &self,
+        source: Ipv6Addr,
+        destination: Ipv4Addr,
+        hop_limit: u8,
+    ) -> Option<Ipv4Addr>;
 
     /// Returns the IPv6 address that stands for the untranslatable IPv4 source of an ICMP error, as the other way round.
-    fn error_source_v6(&self, source: Ipv4Addr, hop_limit: u8) -> Option<Ipv6Addr>;
+    fn error_source_v6(
+        &self,
+        source: Ipv4Addr,
+        destination: Ipv6Addr,
+        hop_limit: u8,
+    ) -> Option<Ipv6Addr>;
 }

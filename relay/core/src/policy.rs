@@ -15,6 +15,8 @@ pub struct Policy {
     pub traffic_class: ServiceOctet,
     /// The IPv4 Type Of Service (RFC 7915, 5.1).
     pub tos: ServiceOctet,
+    /// Whether whole IPv4 packets without DF get a Fragment header.
+    pub atomic_fragments: AtomicFragments,
     /// The size in octets to which packets without DF are cut on the IPv6 side (RFC 7915, 4.1); at least 1280.
     pub lowest_ipv6_mtu: u32,
     /// What happens to non-global IPv4 addresses under 64:ff9b::/96 (RFC 6052, 3.1).
@@ -36,6 +38,7 @@ impl Policy {
             udp_zero_checksum: UdpZeroChecksum::Drop,
             traffic_class: ServiceOctet::Copy,
             tos: ServiceOctet::Copy,
+            atomic_fragments: AtomicFragments::Off,
             lowest_ipv6_mtu: 1280,
             wkp_non_global: WkpNonGlobal::Drop,
             mtu_plateaus: Plateaus::RFC_1191,
@@ -104,6 +107,15 @@ pub enum UdpZeroChecksum {
     Compute,
     /// The packet is forwarded with a zero checksum (RFC 7915, 1.2; RFC 6935 says who may accept it).
     Forward,
+}
+
+/// Treatment of whole IPv4 packets without DF that fit on the IPv6 side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtomicFragments {
+    /// They get no Fragment header (RFC 7915, 4).
+    Off,
+    /// They get a Fragment header, which says that the sender allowed to fragment (RFC 6145, 4).
+    On,
 }
 
 /// Where the Traffic Class or Type Of Service octet of a translated packet comes from.

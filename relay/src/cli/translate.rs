@@ -30,7 +30,7 @@ pub(super) fn run(
             Some(writer) => writer,
             none => none.insert(Writer::create(output, link)?),
         };
-        if let Some(octets) = relay.translate(link, &packet.octets) {
+        for octets in relay.translate(link, &packet.octets) {
             writer.write(&Packet { octets, ..packet })?;
         }
     }

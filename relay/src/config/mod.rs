@@ -8,6 +8,7 @@ mod section;
 mod tree;
 
 use eam_tables::{Eam, Place, PrefixSet4, Problem};
+use ipnet::{Ipv4Net, Ipv6Net};
 use relay_core::Policy;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
@@ -29,8 +30,8 @@ pub struct Config {
     pub interfaces: Vec<Interface>,
     /// The MTUs in octets that take the place of those of next hops and interfaces.
     pub mtu: MtuOverride,
-    /// The relay's own addresses, where they are not learnt from the interfaces.
-    pub own: OwnAddresses,
+    /// ICMP errors: how many, and from which addresses.
+    pub icmp: IcmpErrors,
     /// The processors that workers run on; `None` for all that the process may use.
     pub cpus: Option<Vec<usize>>,
 }
@@ -68,6 +69,30 @@ pub struct MtuOverride {
     pub ipv4: Option<u32>,
     /// Of the IPv6 network.
     pub ipv6: Option<u32>,
+}
+
+/// The ICMP errors that the relay originates, and the sources of those that it translates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IcmpErrors {
+    /// The most errors a second that the relay originates; `None` for any number, zero for none at all.
+    pub rate: Option<u32>,
+    /// The sources of errors that the relay originates.
+    pub own: OwnAddresses,
+    /// IPv4 addresses that stand for untranslatable sources of ICMPv6 errors (RFC 6791); the relay's own if there are none.
+    pub ipv4_sources: Vec<Ipv4Net>,
+    /// IPv6 addresses that stand for untranslatable sources of ICMPv4 errors; the relay's own if there are none.
+    pub ipv6_sources: Vec<Ipv6Net>,
+    /// How one of several is chosen.
+    pub source_choice: SourceChoice,
+}
+
+/// How one of several addresses is chosen that can stand for the source of an ICMP error (RFC 6791, 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceChoice {
+    /// At random.
+    Random,
+    /// By the hop limit that the error arrived with, so that each hop of a traceroute keeps its address.
+    HopLimit,
 }
 
 /// The relay's own addresses; `None` where they are learnt.

@@ -4,12 +4,14 @@
 
 use super::section::{Problems, Section, auto_or, number, scalar};
 use super::tree::{self, Content, Node};
-use super::{Config, Interface, MtuOverride, OwnAddresses, XdpMode};
+use super::{Config, IcmpErrors, Interface, MtuOverride, OwnAddresses, SourceChoice, XdpMode};
 use af_xdp::ZeroCopy;
 use eam_tables::{Place, PrefixSet4, Problem, parse_ipv4_prefix, parse_ipv6_prefix};
 use relay_core::Policy;
 use relay_core::address::Prefix;
-use relay_core::policy::{Hairpin, ServiceOctet, UdpZeroChecksum, WkpNonGlobal};
+use relay_core::policy::{
+    AtomicFragments, Hairpin, Plateaus, ServiceOctet, UdpZeroChecksum, WkpNonGlobal,
+};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -99,7 +101,8 @@ fn config(mut top: Section, eam: Vec<PathBuf>, problems: &mut Problems) -> Optio
     top.choice("fast_path", (), &[("af_xdp", ())], problems, &["xdp"]);
     top.choice("forwarding", (), &[("direct", ())], problems, &["kernel"]);
     let (policy, mtu) = translation(&mut top, prefix.unwrap_or(Prefix::WELL_KNOWN), problems);
-    let own = icmp(&mut top, problems);
+    let (icmp, interface_object) = icmp(&mut top, problems);
+    let policy = Policy { interface_object, ..policy };
     control(&mut top, problems);
     let mut workers = top.section("workers", &WORKERS, problems);
     let cpus = numbers(&mut workers, "cpus", "auto", problems);
@@ -112,7 +115,7 @@ fn config(mut top: Section, eam: Vec<PathBuf>, problems: &mut Problems) -> Optio
         denylist4,
         interfaces,
         mtu,
-        own,
+        icmp,
         cpus: cpus.map(|cpus| cpus.into_iter().map(|cpu| cpu as usize).collect()),
     })
 }
@@ -233,20 +236,37 @@ fn translation(top: &mut Section, prefix: Prefix, problems: &mut Problems) -> (P
             number(1280, 65535),
         ),
         wkp_non_global: section.choice("wkp_non_global", default.wkp_non_global, &non_global, problems, &[]),
+        atomic_fragments: section.choice(
+            "atomic_fragments",
+            default.atomic_fragments,
+            &[("off", AtomicFragments::Off), ("on", AtomicFragments::On)],
+            problems,
+            &[],
+        ),
+        mtu_plateaus: plateaus(&mut section, problems),
         ..default
     };
-    section.choice("atomic_fragments", (), &[("off", ())], problems, &["on"]);
     section.choice("tcp_mss_clamp", (), &[("off", ())], problems, &["auto"]);
-    let plateaus = section.place_of("mtu_plateaus");
-    section.items("mtu_plateaus", problems, number(68, 65535));
-    no_effect("translation.mtu_plateaus", plateaus, "ICMP errors are not translated yet", problems);
-
     let mut section = section.section("mtu", &MTU, problems);
     let mtu = MtuOverride {
         ipv4: section.parsed("ipv4", None, problems, auto_or(number(68, 65535))),
         ipv6: section.parsed("ipv6", None, problems, auto_or(number(1280, 65535))),
     };
     (policy, mtu)
+}
+
+/// Reads `mtu_plateaus`, whose default is RFC 1191's table.
+fn plateaus(section: &mut Section, problems: &mut Problems) -> Plateaus {
+    let Some(place) = section.place_of("mtu_plateaus") else {
+        return Plateaus::RFC_1191;
+    };
+    let values = section.items("mtu_plateaus", problems, number(68, 65535));
+    let values: Vec<u16> = values.into_iter().map(|value| value as u16).collect();
+    Plateaus::new(&values).unwrap_or_else(|| {
+        let message = format!("`translation.mtu_plateaus` may have {} values at most", Plateaus::MAX);
+        problems.error(&place, message);
+        Plateaus::RFC_1191
+    })
 }
 
 fn service_octet(text: &str) -> Result<ServiceOctet, &'static str> {
@@ -257,24 +277,44 @@ fn service_octet(text: &str) -> Result<ServiceOctet, &'static str> {
     }
 }
 
-fn icmp(top: &mut Section, problems: &mut Problems) -> OwnAddresses {
-    let mut section = top.section("icmp", &ICMP, problems);
-    for key in ["errors", "rate", "ipv4_sources", "ipv6_sources", "source_choice", "interface_object"] {
-        let place = section.place_of(key);
-        no_effect(&format!("icmp.{key}"), place, "the relay originates no ICMP errors yet", problems);
+/// Reads `icmp`; the second value is whether errors name the source that they had.
+fn icmp(top: &mut Section, problems: &mut Problems) -> (IcmpErrors, bool) {
+    /// What `errors` can say.
+    #[derive(Clone, Copy)]
+    enum Errors {
+        On,
+        RateLimited,
+        Off,
     }
-    let words = |words: &'static [&'static str]| words.iter().map(|word| (*word, ())).collect::<Vec<_>>();
-    section.choice("errors", (), &words(&["on", "rate-limited", "off"]), problems, &[]);
-    section.choice("source_choice", (), &words(&["random", "hop-limit"]), problems, &[]);
-    section.choice("interface_object", (), &words(&["on", "off"]), problems, &[]);
-    section.parsed("rate", 1000, problems, number(1, 1_000_000_000));
-    section.items("ipv4_sources", problems, parse_ipv4_prefix);
-    section.items("ipv6_sources", problems, parse_ipv6_prefix);
+    let mut section = top.section("icmp", &ICMP, problems);
+    let errors = [
+        ("on", Errors::On),
+        ("rate-limited", Errors::RateLimited),
+        ("off", Errors::Off),
+    ];
+    let errors = section.choice("errors", Errors::RateLimited, &errors, problems, &[]);
+    let rate = section.parsed("rate", 1000, problems, number(1, 1_000_000_000));
+    let choices = [
+        ("random", SourceChoice::Random),
+        ("hop-limit", SourceChoice::HopLimit),
+    ];
+    let source_choice = section.choice("source_choice", SourceChoice::Random, &choices, problems, &[]);
+    let on_off = [("on", true), ("off", false)];
+    let interface_object = section.choice("interface_object", true, &on_off, problems, &[]);
+    let ipv4_sources = section.items("ipv4_sources", problems, parse_ipv4_prefix);
+    let ipv6_sources = section.items("ipv6_sources", problems, parse_ipv6_prefix);
     let mut own = section.section("own", &OWN, problems);
-    OwnAddresses {
+    let own = OwnAddresses {
         ipv4: own.parsed("ipv4", None, problems, auto_or(str::parse::<Ipv4Addr>)),
         ipv6: own.parsed("ipv6", None, problems, auto_or(str::parse::<Ipv6Addr>)),
-    }
+    };
+    let rate = match errors {
+        Errors::On => None,
+        Errors::RateLimited => Some(rate),
+        Errors::Off => Some(0),
+    };
+    let icmp = IcmpErrors { rate, own, ipv4_sources, ipv6_sources, source_choice };
+    (icmp, interface_object)
 }
 
 fn control(top: &mut Section, problems: &mut Problems) {

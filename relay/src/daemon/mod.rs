@@ -4,32 +4,30 @@
 //! ready for what it redirects. Stopping goes the other way. Whatever fails on the way up is undone by
 //! dropping what is already there.
 
+mod control;
 mod ports;
 mod workers;
 
-use crate::config::{Config, MtuOverride};
+use crate::config::Config;
 use crate::driver::bpf::{BpfError, XdpProgram};
-use crate::driver::kernel::HandoverError;
-use crate::paths::Live;
+use crate::driver::kernel::{Handover, HandoverError};
+use crate::paths::Senders;
 use crate::routes::{Mirror, MirrorError};
 use crate::stats::WorkerCounters;
 use crate::tables::Tables;
 use crate::worker::Shared;
+use control::{Control, ErrorCounters, Errors};
+use eam_tables::layout::XdpCounter;
 use ports::Ports;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGINT, SIGTERM};
-use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 use tracing::info;
 use workers::Workers;
 
-/// How often neighbours in use are confirmed, and other things that no event announces are looked at.
-const HOUSEKEEPING: Duration = Duration::from_secs(1);
-/// How long to gather changes of the network before workers get a new picture of it.
-const GATHER: Duration = Duration::from_millis(20);
+/// The most ICMP errors that wait for the control thread.
+const REQUESTS: usize = 4096;
 
 /// Why the daemon cannot start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -88,76 +86,40 @@ fn failed(action: &'static str) -> impl FnOnce(io::Error) -> DaemonError {
 ///
 /// [`DaemonError`] names what could not be set up, or what ended the daemon.
 pub fn run(config: &Config, tables: Tables) -> Result<(), DaemonError> {
-    let mut signals = signals()?;
+    let signals = signals()?;
     let mut mirror = Mirror::open()?;
     let mut ports = Ports::find(config, &mirror)?;
     let mut program = XdpProgram::load()?;
     ports.claim(&mut program, &tables, &mirror)?;
 
-    let live = picture(&mut mirror, &ports, config.mtu);
+    let senders = Senders { configured: config.icmp.own, ports: Vec::new() };
+    let live = control::picture(&mut mirror, &ports, config.mtu, &senders);
     let shared = Arc::new(Shared::new(tables, live).map_err(failed("make an event descriptor"))?);
-    let workers = Workers::start(config, &ports, &mut program, &shared)?;
+    let (requests, waiting) = crossbeam::channel::bounded(REQUESTS);
+    let errors = Errors::new(&config.icmp, waiting, Handover::open()?);
+    let workers = Workers::start(config, &ports, &mut program, &shared, &requests)?;
     ports.attach(&mut program)?;
     info!("translating");
 
-    let outcome = control(&mut signals, &mut mirror, &mut ports, &mut program, config.mtu, &shared, &workers);
+    let mut control = Control {
+        signals,
+        mirror: &mut mirror,
+        ports: &mut ports,
+        program: &mut program,
+        mtu: config.mtu,
+        shared: &shared,
+        workers: &workers,
+        errors,
+    };
+    let outcome = control.run();
+    let errors = control.errors.counters();
     // The counters of the program go with it.
     let xdp_counters = program.counters();
     drop(program);
     info!("XDP program detached");
     let counters = workers.stop(&shared);
-    report(&counters, xdp_counters?);
+    report(&counters, &errors, xdp_counters?);
     outcome
-}
-
-/// The control thread: follows the kernel's tables and waits for signals.
-fn control(
-    signals: &mut UnixStream,
-    mirror: &mut Mirror,
-    ports: &mut Ports,
-    program: &mut XdpProgram,
-    mtu: MtuOverride,
-    shared: &Shared,
-    workers: &Workers,
-) -> Result<(), DaemonError> {
-    let mut housekeeping = Instant::now() + HOUSEKEEPING;
-    let mut publication: Option<Instant> = None;
-    loop {
-        let next = publication.map_or(housekeeping, |publication| publication.min(housekeeping));
-        let wait = next.saturating_duration_since(Instant::now());
-        let wait = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
-        let mut descriptors = [
-            PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(mirror.as_fd(), PollFlags::IN),
-        ];
-        // An interruption is a signal, which the next turn finds.
-        let _ = poll(&mut descriptors, Some(&wait));
-        if descriptors[0].revents().contains(PollFlags::IN) {
-            let mut number = [0; 16];
-            let _ = signals.read(&mut number);
-            info!("stopping");
-            return Ok(());
-        }
-        mirror.process_events()?;
-        let now = Instant::now();
-        if mirror.is_dirty() && now >= *publication.get_or_insert(now + GATHER) {
-            publication = None;
-            ports.follow(program, mirror)?;
-            shared.live.store(Arc::new(picture(mirror, ports, mtu)));
-        }
-        if now >= housekeeping {
-            housekeeping = now + HOUSEKEEPING;
-            mirror.confirm_used_neighbours();
-            if workers.any_ended() {
-                return Err(DaemonError::WorkerEnded);
-            }
-        }
-    }
-}
-
-fn picture(mirror: &mut Mirror, ports: &Ports, mtu: MtuOverride) -> Live {
-    let routes = mirror.snapshot(&ports.indices());
-    Live::new(routes, mirror.own_addresses(), mtu)
 }
 
 /// Returns a stream that becomes readable when the daemon is told to stop.
@@ -171,9 +133,13 @@ fn signals() -> Result<UnixStream, DaemonError> {
 }
 
 /// Logs every counter that moved.
-fn report(workers: &WorkerCounters, program: Vec<(eam_tables::layout::XdpCounter, u64)>) {
+fn report(workers: &WorkerCounters, errors: &ErrorCounters, program: Vec<(XdpCounter, u64)>) {
+    let mut sum = *workers;
+    sum.verdicts.add(&errors.verdicts);
+    let control = [("limited_replies", errors.limited), ("lost_errors_refused", errors.refused)];
+    let control = control.map(|(name, count)| (name.to_owned(), count));
     let program = program.into_iter().map(|(counter, count)| (counter.name().to_owned(), count));
-    let moved = workers.list().into_iter().chain(program).filter(|(_, count)| *count != 0);
+    let moved = sum.list().into_iter().chain(control).chain(program).filter(|(_, count)| *count != 0);
     for (name, count) in moved {
         info!("{name} {count}");
     }

@@ -5,9 +5,11 @@ use super::{DaemonError, failed};
 use crate::config::Config;
 use crate::driver::bpf::XdpProgram;
 use crate::driver::kernel::Handover;
+use crate::errors::Request;
 use crate::stats::WorkerCounters;
 use crate::worker::{PortSocket, Shared, Worker};
 use af_xdp::{RingSizes, Socket, SocketConfig, Umem, ZeroCopy};
+use crossbeam::channel::Sender;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -29,6 +31,7 @@ impl Workers {
         ports: &Ports,
         program: &mut XdpProgram,
         shared: &Arc<Shared>,
+        requests: &Sender<Request>,
     ) -> Result<Self, DaemonError> {
         let cpus = match &config.cpus {
             Some(cpus) => cpus.clone(),
@@ -38,7 +41,7 @@ impl Workers {
         let count = queues.min(cpus.len()).max(1);
         let mut workers = Self { threads: Vec::new(), counters: Vec::new() };
         for number in 0..count {
-            let started = start_one(number, count, cpus.get(number).copied(), ports, program, shared);
+            let started = start_one(number, count, cpus.get(number).copied(), ports, program, shared, requests);
             match started {
                 Ok((thread, counters)) => {
                     workers.threads.push(thread);
@@ -84,6 +87,7 @@ fn start_one(
     ports: &Ports,
     program: &mut XdpProgram,
     shared: &Arc<Shared>,
+    requests: &Sender<Request>,
 ) -> Result<Started, DaemonError> {
     let (umem, sockets) = open(number, count, ports)?;
     for PortSocket { port, socket } in &sockets {
@@ -93,7 +97,8 @@ fn start_one(
         let SocketConfig { interface, queue, .. } = socket.config();
         info!("{interface}: queue {queue} served by worker {number}, {} mode", socket.mode());
     }
-    let worker = Worker::new(umem, sockets, ports.iter().count(), Handover::open()?);
+    let handover = Handover::open()?;
+    let worker = Worker::new(umem, sockets, ports.iter().count(), handover, requests.clone());
     let counters = worker.counters();
     let shared = shared.clone();
     let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {

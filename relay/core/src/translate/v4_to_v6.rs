@@ -6,7 +6,7 @@ use super::Translator;
 use super::transport::{self, Addresses, Part, Upper};
 use crate::address;
 use crate::network::Network;
-use crate::policy::Hairpin;
+use crate::policy::{AtomicFragments, Hairpin};
 use crate::verdict::{
     DropReason, NetworkHeader, PassReason, Patch, Refusal, Reply, Rewrite, Split, Verdict,
 };
@@ -118,7 +118,15 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
         source,
         destination,
     };
-    let fragment = header.as_v6_fragment();
+    let whole = ipv6::Fragment {
+        offset: 0,
+        more: false,
+        identification: u32::from(header.identification),
+    };
+    // RFC 7915, 4: "When the IPv4 sender does not set the DF bit, the translator MUST NOT include the Fragment Header for the
+    // non-fragmented IPv6 packets." RFC 6145, 4 wanted it there.
+    let is_atomic = !header.df && translator.policy.atomic_fragments == AtomicFragments::On;
+    let fragment = header.as_v6_fragment().or(is_atomic.then_some(whole));
     let rewrite = Rewrite {
         cut: received.header_length,
         header: NetworkHeader::v6(new_header, fragment),
@@ -144,11 +152,6 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
     if length as u64 <= u64::from(limit) {
         return Ok(Verdict::Forward(rewrite));
     }
-    let whole = ipv6::Fragment {
-        offset: 0,
-        more: false,
-        identification: u32::from(header.identification),
-    };
     let header = NetworkHeader::V6Fragment(new_header, fragment.unwrap_or(whole));
     let piece = (limit as usize).saturating_sub(header.length()) & !7;
     if piece == 0 {

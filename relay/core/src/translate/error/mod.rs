@@ -94,9 +94,9 @@ impl<N: Network + ?Sized> Translator<'_, N> {
             // RFC 6791, 3.2: "use a single (or small pool of) public IPv4 address as the source address of the translated
             // ICMP message and leverage the ICMP extension [RFC5837] to include the IPv6 address".
             Ok(None) | Err(_) => {
-                let substitute = self
-                    .network
-                    .error_source_v4(header.source, header.hop_limit);
+                let substitute =
+                    self.network
+                        .error_source_v4(header.source, destination, header.hop_limit);
                 (
                     substitute.ok_or(DropReason::UnmappedSource)?,
                     Some(header.source),
@@ -196,7 +196,7 @@ impl<N: Network + ?Sized> Translator<'_, N> {
             Ok(source) => source,
             Err(reason) => self
                 .network
-                .error_source_v6(header.source, header.ttl)
+                .error_source_v6(header.source, destination, header.ttl)
                 .ok_or(reason)?,
         };
         let mtus = messages::Mtus {

@@ -1,0 +1,141 @@
+//! ICMP errors, translated and originated: what is too rare and too large for a worker's loop.
+//!
+//! A worker hands the whole packet over, over a bounded channel, and goes on; where the channel is full, the error is lost and
+//! counted. The control thread does the rest.
+
+use crate::tables::{Paths, Surroundings, Tables};
+use relay_core::counters::Counters;
+use relay_core::{
+    Direction, MAX_ERROR_LENGTH, Reply, TranslatedError, Translator, reply_v4, reply_v6,
+};
+use std::time::{Duration, Instant};
+
+/// What is to be done about a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// It is an ICMP error to be translated.
+    Translate,
+    /// It was dropped, and its sender is to be told.
+    Reply(Reply),
+}
+
+/// A packet about which something is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The family in which the packet arrived.
+    pub direction: Direction,
+    /// The packet, from its network header on.
+    pub packet: Vec<u8>,
+    /// What is to be done.
+    pub task: Task,
+}
+
+/// What came out of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A packet to send is in the buffer.
+    Send(TranslatedError),
+    /// The relay has said enough for now.
+    Limited,
+    /// There is nothing to send.
+    Nothing,
+}
+
+/// Carries a request out and counts it. `limit` decides whether the relay may originate one more error.
+pub fn handle<P: Paths>(
+    request: &Request,
+    tables: &Tables,
+    paths: &P,
+    random: u64,
+    limit: impl FnOnce() -> bool,
+    counters: &mut Counters,
+    output: &mut [u8; MAX_ERROR_LENGTH],
+) -> Outcome {
+    let Request { direction, packet, task } = request;
+    let reply = match task {
+        Task::Reply(reply) => *reply,
+        Task::Translate => {
+            let surroundings = Surroundings { tables, paths, random };
+            let translator = Translator::new(&tables.policy, &surroundings);
+            let translated = match direction {
+                Direction::V4ToV6 => translator.error_v4_to_v6(packet, output),
+                Direction::V6ToV4 => translator.error_v6_to_v4(packet, output),
+            };
+            counters.record_error(*direction, &translated);
+            return translated.map_or(Outcome::Nothing, Outcome::Send);
+        }
+    };
+    let built = match direction {
+        Direction::V4ToV6 => source_v4(packet)
+            .and_then(|sender| reply_v4(packet, reply, paths.own_v4(sender)?, output)),
+        Direction::V6ToV4 => source_v6(packet)
+            .and_then(|sender| reply_v6(packet, reply, paths.own_v6(sender)?, output)),
+    };
+    match built {
+        None => Outcome::Nothing,
+        Some(_) if !limit() => Outcome::Limited,
+        Some(error) => {
+            counters.record_reply(*direction);
+            Outcome::Send(error)
+        }
+    }
+}
+
+fn source_v4(packet: &[u8]) -> Option<std::net::Ipv4Addr> {
+    Some(packet.get(12..)?.first_chunk::<4>().copied()?.into())
+}
+
+fn source_v6(packet: &[u8]) -> Option<std::net::Ipv6Addr> {
+    Some(packet.get(8..)?.first_chunk::<16>().copied()?.into())
+}
+
+/// A token bucket (RFC 4443, 2.4 (f)) that holds the tokens of one second.
+#[derive(Clone, Debug)]
+pub struct Limiter {
+    /// Tokens a second; `None` for no limit.
+    rate: Option<u32>,
+    tokens: f64,
+    filled: Instant,
+}
+
+impl Limiter {
+    /// Returns a full bucket. A rate of zero lets nothing through.
+    pub fn new(rate: Option<u32>, now: Instant) -> Self {
+        Self { rate, tokens: f64::from(rate.unwrap_or(0)), filled: now }
+    }
+
+    /// Takes a token, if there is one.
+    pub fn take(&mut self, now: Instant) -> bool {
+        let Some(rate) = self.rate.map(f64::from) else {
+            return true;
+        };
+        let since: Duration = now.saturating_duration_since(self.filled);
+        self.filled = now;
+        self.tokens = (self.tokens + since.as_secs_f64() * rate).min(rate);
+        if self.tokens < 1.0 {
+            return false;
+        }
+        self.tokens -= 1.0;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bucket_lets_a_burst_through_and_then_the_rate() {
+        let start = Instant::now();
+        let mut limiter = Limiter::new(Some(10), start);
+        let granted = |limiter: &mut Limiter, at: u64, asked: u32| {
+            let now = start + Duration::from_millis(at);
+            (0..asked).filter(|_| limiter.take(now)).count()
+        };
+        assert_eq!(granted(&mut limiter, 0, 100), 10);
+        assert_eq!(granted(&mut limiter, 500, 100), 5);
+        assert_eq!(granted(&mut limiter, 60_000, 100), 10);
+        assert_eq!(granted(&mut Limiter::new(None, start), 0, 1000), 1000);
+        assert_eq!(granted(&mut Limiter::new(Some(0), start), 5000, 10), 0);
+    }
+}
