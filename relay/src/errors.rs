@@ -5,8 +5,9 @@
 
 use crate::tables::{Paths, Surroundings, Tables};
 use relay_core::counters::Counters;
+use relay_core::wire::{Octets, ipv4, ipv6};
 use relay_core::{
-    Direction, MAX_ERROR_LENGTH, Reply, TranslatedError, Translator, reply_v4, reply_v6,
+    Direction, DropReason, MAX_ERROR_LENGTH, Reply, TranslatedError, Translator, reply_v4, reply_v6,
 };
 use std::time::{Duration, Instant};
 
@@ -15,8 +16,8 @@ use std::time::{Duration, Instant};
 pub enum Task {
     /// It is an ICMP error to be translated.
     Translate,
-    /// It was dropped, and its sender is to be told.
-    Reply(Reply),
+    /// It was dropped for this reason, and its sender is to be told.
+    Reply(DropReason, Reply),
 }
 
 /// A packet about which something is to be done.
@@ -53,7 +54,7 @@ pub fn handle<P: Paths>(
 ) -> Outcome {
     let Request { direction, packet, task } = request;
     let reply = match task {
-        Task::Reply(reply) => *reply,
+        Task::Reply(_, reply) => *reply,
         Task::Translate => {
             let surroundings = Surroundings { tables, paths, random };
             let translator = Translator::new(&tables.policy, &surroundings);
@@ -87,6 +88,30 @@ fn source_v4(packet: &[u8]) -> Option<std::net::Ipv4Addr> {
 
 fn source_v6(packet: &[u8]) -> Option<std::net::Ipv6Addr> {
     Some(packet.get(8..)?.first_chunk::<16>().copied()?.into())
+}
+
+/// Describes a dropped packet to the operator, where the RFC wants that.
+///
+/// RFC 7915, 4.5: "a system management event that specifies at least the IP addresses and port numbers of the packet"; 5.1.1:
+/// "the packet SHOULD be dropped and logged".
+pub fn event(request: &Request) -> Option<String> {
+    let Task::Reply(reason @ (DropReason::UdpZeroChecksum | DropReason::ExtensionInFragment), _) = request.task else {
+        return None;
+    };
+    let packet = request.packet.as_slice();
+    let described = match request.direction {
+        Direction::V4ToV6 => {
+            let (header, length) = ipv4::Header::parse_quoted(packet).ok()?;
+            let [s0, s1, d0, d1] = packet.load(length)?;
+            let (from, to) = (u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1]));
+            format!("{}:{from} -> {}:{to}", header.source, header.destination)
+        }
+        Direction::V6ToV4 => {
+            let header = ipv6::Header::parse_quoted(packet).ok()?;
+            format!("{} -> {}", header.source, header.destination)
+        }
+    };
+    Some(format!("dropped {described}: {}", reason.describe()))
 }
 
 /// A token bucket (RFC 4443, 2.4 (f)) that holds the tokens of one second.
@@ -123,6 +148,22 @@ impl Limiter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_has_to_be_logged_names_addresses_and_ports() {
+        let mut packet = vec![0; 28];
+        packet[0] = 0x45;
+        packet[3] = 28;
+        packet[12..20].copy_from_slice(&[203, 0, 113, 50, 192, 0, 2, 1]);
+        packet[20..24].copy_from_slice(&[0x30, 0x39, 0, 53]);
+        let task = |reason| Task::Reply(reason, Reply::PROHIBITED_V4);
+        let direction = Direction::V4ToV6;
+        let mut request = Request { direction, packet, task: task(DropReason::UdpZeroChecksum) };
+        let logged = event(&request).unwrap();
+        assert!(logged.starts_with("dropped 203.0.113.50:12345 -> 192.0.2.1:53: "), "{logged}");
+        request.task = task(DropReason::HopLimit);
+        assert_eq!(event(&request), None);
+    }
 
     #[test]
     fn the_bucket_lets_a_burst_through_and_then_the_rate() {

@@ -147,7 +147,7 @@ impl Offline {
                 pieces.collect()
             }
             Verdict::IcmpError => self.carry_out(direction, octets, Task::Translate, &link),
-            Verdict::Reply(_, reply) => self.carry_out(direction, octets, Task::Reply(reply), &link),
+            Verdict::Reply(reason, reply) => self.carry_out(direction, octets, Task::Reply(reason, reply), &link),
             Verdict::Pass(_) | Verdict::Drop(_) => Vec::new(),
         }
     }

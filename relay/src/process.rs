@@ -111,8 +111,8 @@ pub fn process<F: Frame>(
         Verdict::IcmpError => {
             Disposition::Control { network: header.length, direction, task: Task::Translate }
         }
-        Verdict::Reply(_, reply) => {
-            Disposition::Control { network: header.length, direction, task: Task::Reply(reply) }
+        Verdict::Reply(reason, reply) => {
+            Disposition::Control { network: header.length, direction, task: Task::Reply(reason, reply) }
         }
         Verdict::Pass(_) => pass(frame, header.length, direction),
         Verdict::Drop(_) => Disposition::Discard,

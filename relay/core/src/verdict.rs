@@ -86,17 +86,17 @@ pub struct Reply {
 
 impl Reply {
     /// ICMPv4 Time Exceeded in transit.
-    pub(crate) const TIME_EXCEEDED_V4: Self = Self::new(11, 0);
+    pub const TIME_EXCEEDED_V4: Self = Self::new(11, 0);
     /// ICMPv4 Destination Unreachable, host unreachable.
-    pub(crate) const HOST_UNREACHABLE: Self = Self::new(3, 1);
+    pub const HOST_UNREACHABLE: Self = Self::new(3, 1);
     /// ICMPv4 Destination Unreachable, source route failed.
-    pub(crate) const SOURCE_ROUTE_FAILED: Self = Self::new(3, 5);
+    pub const SOURCE_ROUTE_FAILED: Self = Self::new(3, 5);
     /// ICMPv4 Destination Unreachable, communication administratively prohibited: the default (RFC 7915, 4.4).
-    pub(crate) const PROHIBITED_V4: Self = Self::new(3, 13);
+    pub const PROHIBITED_V4: Self = Self::new(3, 13);
     /// ICMPv6 Time Exceeded, hop limit exceeded in transit.
-    pub(crate) const TIME_EXCEEDED_V6: Self = Self::new(3, 0);
+    pub const TIME_EXCEEDED_V6: Self = Self::new(3, 0);
     /// ICMPv6 Destination Unreachable, administratively prohibited: the default (RFC 7915, 5.4).
-    pub(crate) const PROHIBITED_V6: Self = Self::new(1, 1);
+    pub const PROHIBITED_V6: Self = Self::new(1, 1);
 
     const fn new(kind: u8, code: u8) -> Self {
         Self {

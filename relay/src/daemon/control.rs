@@ -20,7 +20,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tracing::info;
+use tracing::{info, warn};
 
 /// How often neighbours in use are confirmed, and other things that no event announces are looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
@@ -28,6 +28,9 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 const GATHER: Duration = Duration::from_millis(20);
 /// The most requests of workers that are carried out before the control thread looks around.
 const REQUESTS_PER_TURN: usize = 1024;
+
+/// The most lines a second that packets can write into the log.
+const EVENTS_PER_SECOND: u32 = 5;
 
 /// What the control thread works with.
 pub(super) struct Control<'a> {
@@ -46,6 +49,8 @@ pub(super) struct Errors {
     requests: Receiver<Request>,
     handover: Handover,
     limiter: Limiter,
+    /// How many events are still logged.
+    events: Limiter,
     random: RandomState,
     counters: ErrorCounters,
 }
@@ -69,6 +74,7 @@ impl Errors {
             requests,
             handover,
             limiter: Limiter::new(icmp.rate, Instant::now()),
+            events: Limiter::new(Some(EVENTS_PER_SECOND), Instant::now()),
             random: RandomState::new(),
             counters: ErrorCounters::default(),
         }
@@ -87,6 +93,9 @@ impl Errors {
                 return false;
             };
             self.counters.handled += 1;
+            if let Some(event) = errors::event(&request).filter(|_| self.events.take(now)) {
+                warn!("{event}");
+            }
             let mut output = [0; MAX_ERROR_LENGTH];
             let random = self.random.hash_one(self.counters.handled);
             let limit = || self.limiter.take(now);
