@@ -1,5 +1,9 @@
 //! What the tests of the whole house have in common.
 
+pub mod case;
+pub mod packet;
+pub mod random;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -29,7 +33,10 @@ pub fn siit_relay() -> &'static Path {
     PROGRAM.get_or_init(|| {
         let test = std::env::current_exe().expect("the path of this program");
         // Cargo puts tests into TARGET/PROFILE/deps.
-        let directory = test.ancestors().nth(2).expect("three levels of directories");
+        let directory = test
+            .ancestors()
+            .nth(2)
+            .expect("three levels of directories");
         let target = directory.parent().expect("the target directory");
         let profile = match directory.file_name().and_then(|name| name.to_str()) {
             Some("debug") => "dev",
