@@ -107,7 +107,7 @@ pub fn main() -> ExitCode {
                 cause.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
             });
             if !is_closed_pipe {
-                eprintln!("siit-relay: {error:#}");
+                eprintln!("siit-relay: {}", explain(&error));
             }
             ExitCode::FAILURE
         }
@@ -141,6 +141,17 @@ impl Command {
             }
         }
     }
+}
+
+/// Shows an error with those of its causes that it does not name itself.
+fn explain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// Loads a configuration that has to be usable; problems go to standard error.

@@ -43,6 +43,7 @@ const MTU_V6: u32 = MTU_V4 + 20;
 /// The fields are dropped in their order: a namespace would live on while something runs inside.
 #[derive(Debug)]
 pub(super) struct Lab {
+    name: String,
     pub(super) relay: Relay,
     client: Namespace,
     middle: Namespace,
@@ -53,8 +54,8 @@ pub(super) struct Lab {
 /// What is left behind when the laboratory is kept.
 #[derive(Debug, serde::Serialize)]
 pub(super) struct Kept {
-    /// The names of the three namespaces: client, relay, server.
-    pub(super) namespaces: [String; 3],
+    /// The namespaces are called by this name with `-client`, `-relay` and `-server` behind it.
+    pub(super) name: String,
     /// The relay's process.
     pub(super) relay_pid: u32,
     /// The relay's configuration and log.
@@ -76,6 +77,7 @@ impl Lab {
         write_configuration(&directory.0)?;
         let relay = Relay::start(&middle, &directory.0, patience)?;
         Ok(Self {
+            name,
             relay,
             client,
             middle,
@@ -110,6 +112,7 @@ impl Lab {
     /// Leaves everything as it is.
     pub(super) fn keep(self) -> Kept {
         let Self {
+            name,
             relay,
             client,
             middle,
@@ -117,7 +120,7 @@ impl Lab {
             directory,
         } = self;
         let kept = Kept {
-            namespaces: [&client, &middle, &server].map(|namespace| namespace.name().to_owned()),
+            name,
             relay_pid: relay.pid(),
             directory: directory.keep(),
         };

@@ -46,7 +46,7 @@ const START_LIMIT: Duration = Duration::from_secs(15);
 /// How long the relay may take to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// How long it may take to capture one packet of each kind.
-const PACKETS_LIMIT: Duration = Duration::from_secs(10);
+const PACKETS_LIMIT: Duration = Duration::from_secs(5);
 
 /// What the user wants.
 #[derive(Clone, Copy, Debug)]

@@ -65,7 +65,7 @@ struct Network {
     pseudo_header: Sum16BitWords,
 }
 
-/// What the transport header tells, and the sum that its checksum completes.
+/// What the transport header tells.
 struct Transport {
     kind: Kind,
     numbers: [u16; 2],

@@ -14,6 +14,9 @@ const ATTENTION: Timespec = Timespec {
     tv_nsec: 50_000_000,
 };
 
+/// How long a TCP connection may stand still.
+const STANDSTILL: Duration = Duration::from_secs(5);
+
 /// For how long to wait at most, and the flag that ends all waits at once.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience<'a> {
@@ -105,14 +108,16 @@ impl<'a> Stream<'a> {
 impl Read for Stream<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let call = || (&self.stream).read(buffer);
-        self.patience.retry(&self.stream, PollFlags::IN, call)
+        let patience = self.patience.at_most(STANDSTILL);
+        patience.retry(&self.stream, PollFlags::IN, call)
     }
 }
 
 impl Write for Stream<'_> {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
         let call = || (&self.stream).write(octets);
-        self.patience.retry(&self.stream, PollFlags::OUT, call)
+        let patience = self.patience.at_most(STANDSTILL);
+        patience.retry(&self.stream, PollFlags::OUT, call)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -20,7 +20,7 @@ const GLANCE: Duration = Duration::from_millis(5);
 /// How long a relay that nobody waits for any more may take to stop.
 const LAST_GRACE: Duration = Duration::from_secs(5);
 /// How much of the log is worth showing, in lines.
-const LAST_LINES: usize = 12;
+const LAST_LINES: usize = 20;
 
 /// A running relay. Dropping it stops it, unless it is to be kept.
 #[derive(Debug)]
@@ -105,10 +105,12 @@ impl Relay {
 
     /// Tells the relay to stop and waits until it has.
     pub(super) fn stop(&mut self, patience: Patience<'_>) -> Result<ExitStatus, DemoError> {
-        if self.ended()?.is_none() {
-            kill_process(Pid::from_child(&self.child), Signal::TERM)
-                .map_err(failed("send SIGTERM to the relay"))?;
+        if let Some(status) = self.ended()? {
+            let text = format!("it had ended before by itself, with {status}");
+            return Err(DemoError::Wrong(text));
         }
+        kill_process(Pid::from_child(&self.child), Signal::TERM)
+            .map_err(failed("send SIGTERM to the relay"))?;
         loop {
             if let Some(status) = self.ended()? {
                 return Ok(status);

@@ -176,20 +176,21 @@ pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
 /// Writes how to use what still stands, and how to remove it.
 fn directions(kept: &Kept, style: Style, text: &mut String) -> std::fmt::Result {
     let Kept {
-        namespaces: [client, relay, server],
+        name,
         relay_pid,
         directory,
     } = kept;
     let directory = directory.display();
+    let enter = |part| format!("nsenter --net=/run/netns/{name}-{part}");
     writeln!(text, "\n{}", style.bold("The laboratory still stands"))?;
     let rows = [
         (
             "try it",
-            format!("ip netns exec {client} ping {SERVICE_V4}"),
+            format!("ip netns exec {name}-client ping {SERVICE_V4}"),
         ),
-        ("enter", format!("nsenter --net=/run/netns/{client}")),
-        ("", format!("nsenter --net=/run/netns/{relay}")),
-        ("", format!("nsenter --net=/run/netns/{server}")),
+        ("enter", enter("client")),
+        ("", enter("relay")),
+        ("", enter("server")),
         (
             "look at",
             format!("{directory}/relay.yaml, eam.yaml, relay.log"),
@@ -201,7 +202,7 @@ fn directions(kept: &Kept, style: Style, text: &mut String) -> std::fmt::Result 
         ),
         (
             "",
-            format!("for n in {client} {relay} {server}; do ip netns delete $n; done"),
+            format!("for n in client relay server; do ip netns delete {name}-$n; done"),
         ),
     ];
     for (what, how) in rows {

@@ -27,7 +27,7 @@ const MESSAGE: usize = 16_384;
 /// How long to wait for one connection: long enough for a repetition of the SYN.
 const CONNECT_WAIT: Duration = Duration::from_secs(2);
 /// How long the server waits for the next connection.
-const ACCEPT_WAIT: Duration = Duration::from_secs(3);
+const ACCEPT_WAIT: Duration = Duration::from_secs(4);
 
 /// Has the server send a lot to the client.
 pub(in super::super) fn download(ends: Ends<'_>) -> Result<Measured, DemoError> {
@@ -49,6 +49,8 @@ impl Service {
         let listen = || {
             let listener = TcpListener::bind((SERVICE_V6, PORT))?;
             listener.set_nonblocking(true)?;
+            // The standard library lets 128 connections wait to be accepted; many at once may overrun that.
+            rustix::net::listen(&listener, CONNECTIONS as i32)?;
             Ok(listener)
         };
         let listener = ends.server.run_in(listen)?;
