@@ -16,12 +16,14 @@
 //! | [`offline`], [`capture`] | translation of capture files |
 //! | [`driver`] | all that talks to the kernel: netlink, ethtool, XDP, namespaces |
 //! | [`lab`] | laboratories of network namespaces |
+//! | [`demo`] | `siit-relay demo`: real traffic through the real relay |
 //! | [`cli`] | arguments, subcommands, exit codes |
 
 pub mod capture;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod demo;
 pub mod driver;
 pub mod errors;
 pub mod lab;

@@ -3,6 +3,7 @@
 //! Exit codes: 0 fine, 1 the answer is no (a problem found, a test failed), 2 wrong usage.
 
 mod check;
+mod demo;
 mod query;
 mod run;
 mod translate;
@@ -67,6 +68,18 @@ enum Command {
         #[arg(value_name = "OUT.pcap")]
         output: PathBuf,
     },
+    /// Show the relay at work: a laboratory of network namespaces with real traffic through it
+    ///
+    /// An IPv4-only client talks to an IPv6-only server by ping, TCP and UDP. Needs root and no other program,
+    /// touches no existing interface, and removes everything again. Exit code 1 if anything failed.
+    Demo {
+        /// Leave the laboratory and the running relay behind, and tell how to use and how to remove them
+        #[arg(long)]
+        keep: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -94,7 +107,7 @@ pub fn main() -> ExitCode {
                 cause.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
             });
             if !is_closed_pipe {
-                eprintln!("siit-relay: {error:#}");
+                eprintln!("siit-relay: {}", explain(&error));
             }
             ExitCode::FAILURE
         }
@@ -113,6 +126,7 @@ impl Command {
             Self::Translate { config, json, input, output: to } => {
                 translate::run(&config.config, &input, &to, json, &mut output)
             }
+            Self::Demo { keep, json } => demo::run(keep, json, &mut output),
             Self::Completions { shell } => {
                 // The generator panics when it cannot write, so it writes to memory.
                 let mut script = Vec::new();
@@ -127,6 +141,17 @@ impl Command {
             }
         }
     }
+}
+
+/// Shows an error with those of its causes that it does not name itself.
+fn explain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// Loads a configuration that has to be usable; problems go to standard error.

@@ -3,7 +3,7 @@
 use crate::policy::UdpZeroChecksum;
 use crate::verdict::{DropReason, Patch};
 use crate::wire::checksum::{self, Sum};
-use crate::wire::transport::{self, UDP, UDP_HEADER_LENGTH};
+use crate::wire::transport::{self, UDP, UDP_HEADER_LENGTH, UDP_LITE};
 use crate::wire::{Octets, icmp};
 use core::net::{Ipv4Addr, Ipv6Addr};
 
@@ -101,7 +101,11 @@ pub(super) fn patch<O: Octets + ?Sized>(
         let checksum = checksum::update(received, old.sum(), new.sum());
         return Ok(Patch::Checksum {
             at: field.at,
-            checksum,
+            // RFC 3828, 3.1: as in UDP, zero would mean that there is no checksum.
+            checksum: match upper.protocol {
+                UDP_LITE => never_zero(checksum),
+                _ => checksum,
+            },
         });
     }
     let checksum = match (received, udp_zero_checksum) {
@@ -116,12 +120,20 @@ pub(super) fn patch<O: Octets + ?Sized>(
         (0, UdpZeroChecksum::Compute) => udp_checksum(packet, upper, new)?,
         (received, _) => checksum::update(received, old.sum(), new.sum()),
     };
-    // RFC 768 and RFC 8200, 8.1: a checksum that comes out as zero is sent as 0xffff.
-    let checksum = if checksum == 0 { 0xffff } else { checksum };
     Ok(Patch::Checksum {
         at: field.at,
-        checksum,
+        // RFC 768 and RFC 8200, 8.1: a checksum that comes out as zero is sent as 0xffff.
+        checksum: never_zero(checksum),
     })
+}
+
+/// Returns the other form of zero for zero: in one's complement both sum up alike.
+#[inline]
+const fn never_zero(checksum: u16) -> u16 {
+    match checksum {
+        0 => 0xffff,
+        checksum => checksum,
+    }
 }
 
 /// Computes the checksum of a UDP packet that has none.
@@ -174,5 +186,11 @@ pub(super) fn echo_patch<O: Octets + ?Sized>(
         new.icmp_pseudo_header(upper.length)
             .add_word(u16::from(kind) << 8),
     );
+    // A message of nothing but zeros, as only an ICMPv4 echo reply can be, sums up to zero: its checksum is 0xffff, and
+    // no other form verifies. In other echo replies either form does.
+    let checksum = match kind {
+        0 => never_zero(checksum),
+        _ => checksum,
+    };
     Ok(Patch::Icmp { kind, checksum })
 }

@@ -1,0 +1,184 @@
+//! The relay as a process: started, watched, ended.
+
+use crate::lab::eventually;
+use relay::lab::Command;
+use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// No step of starting or stopping takes as long.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A running relay; it is killed when dropped.
+pub(crate) struct Daemon {
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Daemon {
+    pub(crate) fn launch(mut command: Command<'_>, config: &Path) -> Self {
+        let mut child = command
+            .args(["run", "--config"])
+            .arg(config)
+            .env("RUST_LOG", "info")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let written = Arc::clone(&log);
+        let reader = std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                written
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(line);
+            }
+        });
+        Self {
+            child,
+            log,
+            reader: Some(reader),
+        }
+    }
+
+    /// Returns what it has written to standard error.
+    pub(crate) fn log(&self) -> String {
+        self.log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .join("\n")
+    }
+
+    /// Waits until a line of the log contains `text`.
+    pub(crate) fn await_line(&self, text: &str) {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while !self.log().contains(text) {
+            let in_time = std::time::Instant::now() < deadline;
+            let ended = self.reader.as_ref().is_none_or(JoinHandle::is_finished);
+            assert!(in_time && !ended, "no `{text}` in the log:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for the end and returns the status.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let mut status = None;
+        eventually("the relay ends", PATIENCE, || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        self.reader
+            .take()
+            .into_iter()
+            .for_each(|reader| reader.join().unwrap());
+        status.unwrap()
+    }
+
+    /// Says whether it still runs.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Stops it by SIGTERM, which has to succeed, and returns its counters.
+    pub(crate) fn stop(&mut self) -> Counters {
+        self.signal(Signal::TERM);
+        let status = self.wait();
+        assert_eq!(status.code(), Some(0), "{}", self.log());
+        self.counters()
+    }
+
+    /// Reads the counters from the log of a relay that was stopped.
+    pub(crate) fn counters(&self) -> Counters {
+        let log = self.log();
+        let (_, end) = log
+            .rsplit_once("XDP program detached")
+            .unwrap_or_else(|| panic!("{log}"));
+        let counter = |line: &str| {
+            let mut words = line.split_whitespace().rev();
+            let (count, name) = (words.next()?.parse().ok()?, words.next()?);
+            Some((name.to_owned(), count))
+        };
+        Counters(end.lines().filter_map(counter).collect())
+    }
+
+    /// Returns the processor time used so far.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // The fields behind the name, which is in parentheses; times are in hundredths of a second.
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        let ticks: u64 = fields
+            .split(' ')
+            .skip(11)
+            .take(2)
+            .map(|ticks| ticks.parse::<u64>().unwrap())
+            .sum();
+        Duration::from_millis(10 * ticks)
+    }
+
+    /// Returns the memory in use, in KiB.
+    pub(crate) fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("the relay's log:\n{}", self.log());
+        }
+    }
+}
+
+/// The counters that were not zero.
+#[derive(Debug)]
+pub(crate) struct Counters(BTreeMap<String, u64>);
+
+impl Counters {
+    pub(crate) fn get(&self, name: &str) -> u64 {
+        self.0.get(name).copied().unwrap_or(0)
+    }
+
+    /// Returns the sum of the counters whose name begins so.
+    pub(crate) fn sum(&self, prefix: &str) -> u64 {
+        self.0
+            .iter()
+            .filter(|(name, _)| name.starts_with(prefix))
+            .map(|(_, count)| count)
+            .sum()
+    }
+
+    /// Checks that each frame received became of something, and each packet translated went somewhere.
+    pub(crate) fn assert_balanced(&self) {
+        let forwarded = self.get("out_v4_to_v6_packets") + self.get("out_v6_to_v4_packets");
+        let settled = forwarded + self.sum("drop_") + self.sum("pass_");
+        assert_eq!(self.get("received_frames"), settled, "{self:?}");
+        let handed_over = self.sum("kernel_") - self.get("kernel_passed");
+        let lost = self.get("lost_kernel_refused") + self.get("lost_transmit_full");
+        assert_eq!(
+            forwarded,
+            self.get("transmitted_frames") + handed_over + lost,
+            "{self:?}"
+        );
+    }
+}

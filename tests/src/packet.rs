@@ -1,0 +1,343 @@
+//! Packets made and judged by the plain definitions, with nothing shared with the translator.
+//!
+//! Checksums are summed up word by word (RFC 1071, 1). Only what the translator forwards is made here.
+
+use std::net::IpAddr;
+
+/// Protocol numbers of the transports that have a checksum with a pseudo-header, and of ICMP.
+const ICMP_V4: u8 = 1;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const DCCP: u8 = 33;
+const ICMP_V6: u8 = 58;
+const UDP_LITE: u8 = 136;
+
+/// What a receiver makes of a transport checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checksum {
+    /// It is right.
+    Valid,
+    /// It is wrong.
+    Invalid,
+    /// There is none, or nobody can say what it covers.
+    None,
+}
+
+/// What a receiver makes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// Whether the IPv4 header checksum is right; IPv6 has none, which is as good.
+    pub header_is_valid: bool,
+    /// The transport checksum.
+    pub transport: Checksum,
+    /// Octets from the start of the network header to the end of the packet.
+    pub length: usize,
+}
+
+/// Returns the one's complement sum of octets, an odd last one padded with zero (RFC 1071, 1).
+fn sum<'o>(octets: impl IntoIterator<Item = &'o u8>) -> u16 {
+    let mut sum = 0u32;
+    let mut octets = octets.into_iter();
+    while let Some(high) = octets.next() {
+        sum += u32::from(u16::from_be_bytes([
+            *high,
+            octets.next().copied().unwrap_or(0),
+        ]));
+        if sum > 0xffff {
+            sum -= 0xffff;
+        }
+    }
+    sum as u16
+}
+
+/// Returns the checksum that belongs to octets.
+pub fn checksum<'o>(octets: impl IntoIterator<Item = &'o u8>) -> u16 {
+    !sum(octets)
+}
+
+fn pseudo_header(source: IpAddr, destination: IpAddr, protocol: u8, length: usize) -> Vec<u8> {
+    let mut octets = Vec::new();
+    for address in [source, destination] {
+        match address {
+            IpAddr::V4(address) => octets.extend(address.octets()),
+            IpAddr::V6(address) => octets.extend(address.octets()),
+        }
+    }
+    octets.extend((length as u32).to_be_bytes());
+    octets.extend([0, protocol]);
+    octets
+}
+
+/// Returns where the network header of an Ethernet frame begins, behind any number of VLAN tags.
+pub fn network_offset(frame: &[u8]) -> usize {
+    let mut at = 12;
+    while matches!(frame.get(at..at + 2), Some([0x81, 0x00] | [0x88, 0xa8])) {
+        at += 4;
+    }
+    (at + 2).min(frame.len())
+}
+
+/// Judges the packet at the start of `octets`, or returns `None` if it is not all there.
+pub fn judge(octets: &[u8]) -> Option<Judgement> {
+    match octets.first()? >> 4 {
+        4 => judge_v4(octets),
+        6 => judge_v6(octets),
+        _ => None,
+    }
+}
+
+fn judge_v4(octets: &[u8]) -> Option<Judgement> {
+    let fixed = octets.first_chunk::<20>()?;
+    let header = usize::from(fixed[0] & 0xf) * 4;
+    let length = usize::from(u16::from_be_bytes([fixed[2], fixed[3]]));
+    if header < 20 || length < header {
+        return None;
+    }
+    let packet = octets.get(..length)?;
+    let source = <[u8; 4]>::try_from(&fixed[12..16]).ok()?;
+    let destination = <[u8; 4]>::try_from(&fixed[16..20]).ok()?;
+    let is_fragment = u16::from_be_bytes([fixed[6], fixed[7]]) & 0x3fff != 0;
+    Some(Judgement {
+        header_is_valid: sum(&packet[..header]) == 0xffff,
+        transport: match is_fragment {
+            true => Checksum::None,
+            false => judge_transport(
+                source.into(),
+                destination.into(),
+                fixed[9],
+                &packet[header..],
+            ),
+        },
+        length,
+    })
+}
+
+fn judge_v6(octets: &[u8]) -> Option<Judgement> {
+    let fixed = octets.first_chunk::<40>()?;
+    let length = 40 + usize::from(u16::from_be_bytes([fixed[4], fixed[5]]));
+    let packet = octets.get(..length)?;
+    let source = <[u8; 16]>::try_from(&fixed[8..24]).ok()?;
+    let destination = <[u8; 16]>::try_from(&fixed[24..40]).ok()?;
+    let (mut protocol, mut at) = (fixed[6], 40);
+    while matches!(protocol, 0 | 43 | 60) {
+        let [next, units] = *packet.get(at..)?.first_chunk()?;
+        (protocol, at) = (next, at + 8 + 8 * usize::from(units));
+    }
+    let transport = judge_transport(
+        source.into(),
+        destination.into(),
+        protocol,
+        packet.get(at..)?,
+    );
+    Some(Judgement {
+        header_is_valid: true,
+        transport,
+        length,
+    })
+}
+
+fn judge_transport(source: IpAddr, destination: IpAddr, protocol: u8, payload: &[u8]) -> Checksum {
+    let word = |at: usize| {
+        payload
+            .get(at..at + 2)
+            .map(|o| u16::from_be_bytes([o[0], o[1]]))
+    };
+    // What the checksum covers besides the pseudo-header, and the length that the pseudo-header tells.
+    let covered = match protocol {
+        ICMP_V4 if source.is_ipv4() => {
+            return match payload.len() {
+                ..8 => Checksum::None,
+                _ if sum(payload) == 0xffff => Checksum::Valid,
+                _ => Checksum::Invalid,
+            };
+        }
+        ICMP_V6 if source.is_ipv6() => payload.get(8..).map(|_| (payload.len(), payload.len())),
+        TCP => payload.get(20..).map(|_| (payload.len(), payload.len())),
+        UDP => match (word(4), word(6)) {
+            (_, Some(0)) => None,
+            (Some(length), Some(_)) => Some((usize::from(length), usize::from(length))),
+            _ => None,
+        },
+        UDP_LITE => match (word(4), word(6)) {
+            // RFC 3828, 3.1: zero is no checksum, and none may be missing.
+            (_, Some(0)) => None,
+            (Some(0), Some(_)) => Some((payload.len(), payload.len())),
+            (Some(coverage), Some(_)) => Some((usize::from(coverage), payload.len())),
+            _ => None,
+        },
+        DCCP => payload.get(..12).and_then(|header| {
+            let covered = match header[5] & 0xf {
+                0 => payload.len(),
+                coverage => usize::from(header[4]) * 4 + usize::from(coverage - 1) * 4,
+            };
+            (usize::from(header[4]) * 4 >= 12).then_some((covered, payload.len()))
+        }),
+        _ => None,
+    };
+    let Some((covered, length)) = covered else {
+        return Checksum::None;
+    };
+    if covered < 8 || length < 8 || length > payload.len() {
+        return Checksum::None;
+    }
+    let Some(covered) = payload.get(..covered) else {
+        return Checksum::None;
+    };
+    let pseudo_header = pseudo_header(source, destination, protocol, length);
+    match sum(pseudo_header.iter().chain(covered)) {
+        0xffff => Checksum::Valid,
+        _ => Checksum::Invalid,
+    }
+}
+
+/// Returns a packet with valid checksums, hop count 64 and the protocol's usual header in front of `data`.
+///
+/// ICMP is an echo request; protocols other than the five with checksums carry `data` alone. IPv4 packets have the
+/// Identification 0x1234 and no DF.
+///
+/// # Panics
+///
+/// If the addresses are of different families, or the packet is too long.
+pub fn packet(source: IpAddr, destination: IpAddr, protocol: u8, data: &[u8]) -> Vec<u8> {
+    let udp_length = (data.len() as u16).wrapping_add(8).to_be_bytes();
+    let (header, checksum_at): (Vec<u8>, _) = match protocol {
+        TCP => {
+            let mut header = vec![0x9c, 0x40, 0x01, 0xbb, 1, 2, 3, 4, 5, 6, 7, 8, 0x50, 0x18];
+            header.extend([0x20, 0, 0, 0, 0, 0]);
+            (header, Some(16))
+        }
+        UDP => (
+            vec![0x9c, 0x40, 0, 53, udp_length[0], udp_length[1], 0, 0],
+            Some(6),
+        ),
+        UDP_LITE => (vec![0x9c, 0x40, 0, 53, 0, 0, 0, 0], Some(6)),
+        DCCP => (vec![0x9c, 0x40, 0, 53, 3, 0, 0, 0, 4, 0, 0, 1], Some(6)),
+        ICMP_V4 if source.is_ipv4() => (vec![8, 0, 0, 0, 0xbe, 0xef, 0, 1], Some(2)),
+        ICMP_V6 if source.is_ipv6() => (vec![128, 0, 0, 0, 0xbe, 0xef, 0, 1], Some(2)),
+        _ => (Vec::new(), None),
+    };
+    let mut payload = header;
+    payload.extend(data);
+    if let Some(at) = checksum_at {
+        let pseudo_header = match protocol {
+            ICMP_V4 => Vec::new(),
+            _ => pseudo_header(source, destination, protocol, payload.len()),
+        };
+        let value = match checksum(pseudo_header.iter().chain(&payload)) {
+            0 if matches!(protocol, UDP | UDP_LITE) => 0xffff,
+            value => value,
+        };
+        payload[at..at + 2].copy_from_slice(&value.to_be_bytes());
+    }
+    let mut packet = match (source, destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            let length = u16::try_from(20 + payload.len())
+                .expect("it fits")
+                .to_be_bytes();
+            let mut header = vec![0x45, 0, length[0], length[1], 0x12, 0x34, 0, 0];
+            header.extend([64, protocol, 0, 0]);
+            header.extend(source.octets());
+            header.extend(destination.octets());
+            header
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            let length = u16::try_from(payload.len()).expect("it fits").to_be_bytes();
+            let mut header = vec![0x60, 0, 0, 0, length[0], length[1], protocol, 64];
+            header.extend(source.octets());
+            header.extend(destination.octets());
+            header
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => {
+            panic!("{source} and {destination} are of different families")
+        }
+    };
+    packet.extend(payload);
+    set_header_checksum(&mut packet);
+    packet
+}
+
+/// Gives an IPv4 packet the header checksum that its header asks for; IPv6 packets have none.
+///
+/// A header that is not all there stays as it is.
+pub fn set_header_checksum(packet: &mut [u8]) {
+    let header = match packet.first() {
+        Some(first @ 0x40..=0x4f) => usize::from(first & 0xf) * 4,
+        Some(_) | None => return,
+    };
+    let Some(header) = packet.get_mut(..header.max(20)) else {
+        return;
+    };
+    header[10..12].fill(0);
+    let value = checksum(&*header).to_be_bytes();
+    header[10..12].copy_from_slice(&value);
+}
+
+/// Returns an Ethernet frame around a packet, from 02:00:00:00:00:02 to 02:00:00:00:00:01.
+///
+/// # Panics
+///
+/// If the packet is neither IPv4 nor IPv6 by its first octet.
+pub fn frame(packet: &[u8]) -> Vec<u8> {
+    let ethertype = match packet.first().map(|first| first >> 4) {
+        Some(4) => [0x08, 0x00],
+        Some(6) => [0x86, 0xdd],
+        version => panic!("no EtherType for version {version:?}"),
+    };
+    let addresses = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+    [&addresses[..], &ethertype, packet].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn what_is_made_is_judged_valid_until_a_bit_changes() {
+        for (source, destination) in [
+            ("192.0.2.1", "203.0.113.50"),
+            ("2001:db8::1", "2001:db8::2"),
+        ] {
+            for protocol in [ICMP_V4, TCP, UDP, DCCP, ICMP_V6, UDP_LITE] {
+                let mut packet = packet(address(source), address(destination), protocol, b"odd");
+                let judgement = judge(&packet).unwrap();
+                assert!(judgement.header_is_valid);
+                let has_checksum = match protocol {
+                    ICMP_V4 => source.contains('.'),
+                    ICMP_V6 => source.contains(':'),
+                    _ => true,
+                };
+                if has_checksum {
+                    assert_eq!(judgement.transport, Checksum::Valid, "{source}, {protocol}");
+                    *packet.last_mut().unwrap() ^= 4;
+                    assert_eq!(judge(&packet).unwrap().transport, Checksum::Invalid);
+                } else {
+                    assert_eq!(judgement.transport, Checksum::None, "{source}, {protocol}");
+                }
+                assert_eq!(judge(&packet[..packet.len() - 1]), None);
+            }
+        }
+    }
+
+    #[test]
+    fn header_checksums_are_judged() {
+        let mut packet = packet(address("192.0.2.1"), address("192.0.2.2"), UDP, b"");
+        packet[8] -= 1;
+        assert!(!judge(&packet).unwrap().header_is_valid);
+        set_header_checksum(&mut packet);
+        assert!(judge(&packet).unwrap().header_is_valid);
+    }
+
+    #[test]
+    fn the_network_header_is_found_behind_tags() {
+        assert_eq!(network_offset(&[0; 60]), 14);
+        let mut frame = [0; 60];
+        frame[12..14].copy_from_slice(&[0x88, 0xa8]);
+        frame[16..18].copy_from_slice(&[0x81, 0x00]);
+        assert_eq!(network_offset(&frame), 22);
+        assert_eq!(network_offset(&frame[..15]), 15);
+    }
+}
