@@ -1,6 +1,7 @@
 //! What the tests of the whole house have in common.
 
 pub mod case;
+pub mod fragments;
 pub mod packet;
 pub mod random;
 
