@@ -31,7 +31,12 @@ impl Live {
         }
         own_v4.sort_unstable();
         own_v6.sort_unstable();
-        Self { routes, mtu, own_v4, own_v6 }
+        Self {
+            routes,
+            mtu,
+            own_v4,
+            own_v6,
+        }
     }
 }
 

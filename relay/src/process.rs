@@ -7,8 +7,8 @@ use crate::perform::{Frame, LinkHeader, perform};
 use crate::routes::{DirectHop, Hop, KernelReason, Tag, Tags};
 use crate::tables::{Surroundings, Tables};
 use relay_core::counters::Counters;
-use relay_core::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use relay_core::verdict::NetworkHeader;
+use relay_core::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use relay_core::{Direction, PassReason, Rewrite, Translator, Verdict};
 use std::net::IpAddr;
 
@@ -52,7 +52,10 @@ pub fn process<F: Frame>(
         counters.record_pass(PassReason::NotIp);
         return Disposition::Discard;
     };
-    let surroundings = Surroundings { tables, paths: live };
+    let surroundings = Surroundings {
+        tables,
+        paths: live,
+    };
     let translator = Translator::new(&tables.policy, &surroundings);
     let packet = frame.octets().get(header.length..).unwrap_or_default();
     let (direction, verdict) = match header.ethertype {
@@ -78,20 +81,32 @@ fn forward<F: Frame>(frame: &mut F, network: usize, rewrite: &Rewrite, live: &Li
     let (hop, destination) = match &rewrite.header {
         NetworkHeader::V4(header) => {
             let flow = header.source.to_bits() ^ header.destination.to_bits().rotate_left(16);
-            (live.routes.v4(header.destination, flow), IpAddr::V4(header.destination))
+            (
+                live.routes.v4(header.destination, flow),
+                IpAddr::V4(header.destination),
+            )
         }
         NetworkHeader::V6(header) => {
             let both = header.source.to_bits() ^ header.destination.to_bits().rotate_left(32);
             let flow = (both ^ both >> 64) as u64;
             let flow = (flow ^ flow >> 32) as u32;
-            (live.routes.v6(header.destination, flow), IpAddr::V6(header.destination))
+            (
+                live.routes.v6(header.destination, flow),
+                IpAddr::V6(header.destination),
+            )
         }
     };
     let (link, disposition) = match hop {
         Hop::Direct(hop) => (link_header(hop), Disposition::Transmit { port: hop.port }),
         Hop::Kernel(reason) => {
             let reason = HandoverReason::NextHop(reason);
-            (LinkHeader::NONE, Disposition::Kernel { destination, reason })
+            (
+                LinkHeader::NONE,
+                Disposition::Kernel {
+                    destination,
+                    reason,
+                },
+            )
         }
     };
     match perform(frame, network, &link, rewrite) {
@@ -117,13 +132,20 @@ fn link_header(hop: &DirectHop) -> LinkHeader {
 fn pass<F: Frame>(frame: &mut F, network: usize, direction: Direction) -> Disposition {
     let packet = frame.octets().get(network..).unwrap_or_default();
     let destination = match direction {
-        Direction::V4ToV6 => packet.get(16..20).and_then(|octets| octets.first_chunk::<4>()).map(|a| IpAddr::from(*a)),
-        Direction::V6ToV4 => packet.get(24..40).and_then(|octets| octets.first_chunk::<16>()).map(|a| IpAddr::from(*a)),
+        Direction::V4ToV6 => packet
+            .get(16..20)
+            .and_then(|octets| octets.first_chunk::<4>())
+            .map(|a| IpAddr::from(*a)),
+        Direction::V6ToV4 => packet
+            .get(24..40)
+            .and_then(|octets| octets.first_chunk::<16>())
+            .map(|a| IpAddr::from(*a)),
     };
     match (destination, frame.move_start(network as i32)) {
-        (Some(destination), Ok(())) => {
-            Disposition::Kernel { destination, reason: HandoverReason::Passed }
-        }
+        (Some(destination), Ok(())) => Disposition::Kernel {
+            destination,
+            reason: HandoverReason::Passed,
+        },
         (Some(_) | None, _) => Disposition::Discard,
     }
 }

@@ -100,7 +100,15 @@ pub fn run(config: &Config, tables: Tables) -> Result<(), DaemonError> {
     ports.attach(&mut program)?;
     info!("translating");
 
-    let outcome = control(&mut signals, &mut mirror, &mut ports, &mut program, config.mtu, &shared, &workers);
+    let outcome = control(
+        &mut signals,
+        &mut mirror,
+        &mut ports,
+        &mut program,
+        config.mtu,
+        &shared,
+        &workers,
+    );
     // The counters of the program go with it.
     let xdp_counters = program.counters();
     drop(program);
@@ -125,7 +133,10 @@ fn control(
     loop {
         let next = publication.map_or(housekeeping, |publication| publication.min(housekeeping));
         let wait = next.saturating_duration_since(Instant::now());
-        let wait = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
+        let wait = Timespec {
+            tv_sec: wait.as_secs() as i64,
+            tv_nsec: i64::from(wait.subsec_nanos()),
+        };
         let mut descriptors = [
             PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(mirror.as_fd(), PollFlags::IN),
@@ -172,8 +183,14 @@ fn signals() -> Result<UnixStream, DaemonError> {
 
 /// Logs every counter that moved.
 fn report(workers: &WorkerCounters, program: Vec<(eam_tables::layout::XdpCounter, u64)>) {
-    let program = program.into_iter().map(|(counter, count)| (counter.name().to_owned(), count));
-    let moved = workers.list().into_iter().chain(program).filter(|(_, count)| *count != 0);
+    let program = program
+        .into_iter()
+        .map(|(counter, count)| (counter.name().to_owned(), count));
+    let moved = workers
+        .list()
+        .into_iter()
+        .chain(program)
+        .filter(|(_, count)| *count != 0);
     for (name, count) in moved {
         info!("{name} {count}");
     }
