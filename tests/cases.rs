@@ -6,7 +6,7 @@
 use relay::offline::{Link, Offline};
 use std::collections::BTreeMap;
 use tests::case::{self, Case, Expected};
-use tests::packet::{self, Checksum};
+use tests::packet;
 
 /// Addresses of the frames around packets without a link header.
 const ADDRESSES: [u8; 12] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
@@ -83,7 +83,7 @@ fn run(case: &Case, link: Link) -> Result<(), String> {
             (None, Link::Raw) | (Some(_), _) => input.clone(),
         };
         if let Some(output) = relay.translate(link, &input) {
-            check_checksums(link, &input, &output)?;
+            packet::check_sent(link, &input, &output)?;
             sent.push(output);
         }
     }
@@ -165,28 +165,6 @@ fn check_unknown_octets(link: Link, expected: &Expected, sent: &[u8]) -> Result<
         }
     }
     Ok(())
-}
-
-/// Checks what leaves by another library and by the plain definition of checksums.
-fn check_checksums(link: Link, input: &[u8], output: &[u8]) -> Result<(), String> {
-    let parsed = match link {
-        Link::Ethernet => etherparse::SlicedPacket::from_ethernet(output).map(|_| ()),
-        Link::Raw => etherparse::SlicedPacket::from_ip(output).map(|_| ()),
-    };
-    parsed.map_err(|error| format!("what was sent does not parse: {error}"))?;
-    let judge = |octets: &[u8]| packet::judge(&octets[network(link, octets)..]);
-    let output = judge(output).ok_or("what was sent is not a whole packet")?;
-    let input = judge(input).ok_or("what was translated was not a whole packet")?;
-    if !output.header_is_valid {
-        return Err("the IPv4 header checksum is wrong".to_owned());
-    }
-    match (input.transport, output.transport) {
-        (Checksum::Valid, Checksum::Valid) | (Checksum::Invalid, Checksum::Invalid) => Ok(()),
-        (Checksum::None, Checksum::None | Checksum::Valid) => Ok(()),
-        (before, after) => Err(format!(
-            "the transport checksum was {before:?} and is {after:?}"
-        )),
-    }
 }
 
 fn network(link: Link, octets: &[u8]) -> usize {

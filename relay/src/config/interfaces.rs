@@ -7,7 +7,7 @@ use super::{Interface, XdpMode};
 use af_xdp::ZeroCopy;
 
 pub(super) fn interfaces(top: &mut Section, problems: &mut Problems) -> Vec<Interface> {
-    let Some(node) = top.require("interfaces", problems) else {
+    let Some((key_place, node)) = top.require("interfaces", problems) else {
         return Vec::new();
     };
     let items = match node.content {
@@ -16,13 +16,14 @@ pub(super) fn interfaces(top: &mut Section, problems: &mut Problems) -> Vec<Inte
         | Content::Scalar(_)
         | Content::List(_)
         | Content::Mapping(_)) => {
-            let found = match content {
-                Content::List(_) => "an empty list".to_owned(),
-                Content::Nothing | Content::Scalar(_) | Content::Mapping(_) => content.to_string(),
+            let (place, found) = match content {
+                Content::Nothing => (&key_place, "nothing".to_owned()),
+                Content::List(_) => (&node.place, "an empty list".to_owned()),
+                Content::Scalar(_) | Content::Mapping(_) => (&node.place, content.to_string()),
             };
             let message =
                 format!("`interfaces` must be a list of mappings with `name`, found {found}");
-            problems.error(&node.place, message);
+            problems.error(place, message);
             return Vec::new();
         }
     };
@@ -59,10 +60,10 @@ fn interface(item: Node, problems: &mut Problems) -> Option<Interface> {
     ];
     let zero_copy = section.choice("zero_copy", ZeroCopy::Auto, &zero_copy, problems, &[]);
     let queues = section.numbers("queues", "all", 4095, problems);
-    let node = section.require("name", problems)?;
+    let (key_place, node) = section.require("name", problems)?;
     let name = scalar(
         "interfaces.name",
-        &node.place,
+        &key_place,
         &node,
         problems,
         interface_name,

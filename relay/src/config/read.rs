@@ -60,8 +60,9 @@ pub(super) fn read(path: &Path, text: &str) -> Contents {
 fn config(mut top: Section, eam: Vec<PathBuf>, problems: &mut Problems) -> Option<Config> {
     top.choice("role", (), &[("border", ())], problems, &["edge"]);
     let prefix = top.require("prefix", problems);
-    let prefix =
-        prefix.and_then(|node| scalar("prefix", &node.place, &node, problems, translation_prefix));
+    let prefix = prefix.and_then(|(key_place, node)| {
+        scalar("prefix", &key_place, &node, problems, translation_prefix)
+    });
     let ipv4_translatable = prefixes(&mut top, "ipv4_translatable", problems);
     let service_pools = prefixes(&mut top, "service_pools", problems);
     let denylist4 = prefixes(&mut top, "denylist4", problems);

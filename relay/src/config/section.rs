@@ -124,8 +124,8 @@ impl Section {
         Some((place, node))
     }
 
-    /// Takes a key out that has to be there.
-    pub(super) fn require(&mut self, key: &str, problems: &mut Problems) -> Option<Node> {
+    /// Takes a key out that has to be there: where the key stands, and its value.
+    pub(super) fn require(&mut self, key: &str, problems: &mut Problems) -> Option<(Place, Node)> {
         let taken = self.take(key);
         // One slip of the pen is one problem.
         if taken.is_none() && !self.is_unreadable && !self.misspelt.iter().any(|meant| meant == key)
@@ -135,7 +135,7 @@ impl Section {
                 format!("the key `{}{key}` is missing", self.prefix),
             );
         }
-        taken.map(|(_, node)| node)
+        taken
     }
 
     /// Takes out a mapping, which is empty if the key is not there.
@@ -295,11 +295,12 @@ pub(super) fn scalar<T, E: Display>(
             Err(error) => {
                 let (error, shown) = (error.to_string(), shorten(text));
                 // Some errors quote the value themselves.
-                let message =
-                    match error.starts_with(&shown) || error.contains(&format!("`{shown}`")) {
-                        true => format!("`{name}`: {error}"),
-                        false => format!("`{name}`: `{shown}`: {error}"),
-                    };
+                let message = match !shown.is_empty() && error.starts_with(&shown)
+                    || error.contains(&format!("`{shown}`"))
+                {
+                    true => format!("`{name}`: {error}"),
+                    false => format!("`{name}`: `{shown}`: {error}"),
+                };
                 problems.error(&node.place, message);
             }
         },
