@@ -45,7 +45,7 @@ pub use file::{Loaded, load, parse, read_text};
 #[cfg(feature = "std")]
 pub use lookup::{Address, PrefixTable};
 #[cfg(feature = "std")]
-pub use prefix::{PrefixError, parse_ipv4_prefix, parse_ipv6_prefix};
+pub use prefix::{PrefixError, parse_ipv4_prefix, parse_ipv6_prefix, printable, shorten};
 #[cfg(feature = "std")]
 pub use prefix_set::PrefixSet4;
 #[cfg(feature = "std")]

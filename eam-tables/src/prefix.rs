@@ -126,8 +126,8 @@ fn length_error(text: &str, longest: u8) -> PrefixError {
     }
 }
 
-/// Makes foreign text fit for one line of a message.
-pub(crate) fn shorten(text: &str) -> String {
+/// Makes foreign text fit for one line of a message: cut when it is long, control characters escaped.
+pub fn shorten(text: &str) -> String {
     const LONGEST: usize = 60;
     let line: String = text.chars().take(LONGEST).collect();
     let rest = match text.chars().nth(LONGEST) {
@@ -138,7 +138,7 @@ pub(crate) fn shorten(text: &str) -> String {
 }
 
 /// Escapes control characters, which could forge lines or command a terminal.
-pub(crate) fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
         match c.is_control() {

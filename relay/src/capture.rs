@@ -32,8 +32,16 @@ pub enum CaptureError {
         /// What the system says.
         error: io::Error,
     },
-    /// The file is no capture file, or is damaged.
-    #[error("{}: packet {packet}: {error}", path.display())]
+    /// The file is no capture file.
+    #[error("{}: no pcap or pcapng file: {}", path.display(), words(error))]
+    NotACapture {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        error: PcapError,
+    },
+    /// The file is damaged.
+    #[error("{}: packet {packet}: {}", path.display(), words(error))]
     Format {
         /// The file.
         path: PathBuf,
@@ -58,6 +66,20 @@ pub enum CaptureError {
         /// The number of the packet, from 1.
         packet: u64,
     },
+}
+
+/// Says what is wrong; the library's own words leave out what the system says.
+fn words(error: &PcapError) -> String {
+    match error {
+        PcapError::IncompleteBuffer => "the file ends too early".to_owned(),
+        PcapError::IoError(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            "the file ends too early".to_owned()
+        }
+        PcapError::IoError(error) => error.to_string(),
+        PcapError::InvalidField(what) => (*what).to_owned(),
+        PcapError::Utf8Error(_) | PcapError::FromUtf8Error(_) => "a text is not UTF-8".to_owned(),
+        PcapError::InvalidInterfaceId(number) => format!("there is no interface {number}"),
+    }
 }
 
 /// One packet of a capture.
@@ -92,20 +114,40 @@ impl Reader {
     ///
     /// [`CaptureError`] if it cannot be read or is neither pcap nor pcapng.
     pub fn open(path: &Path) -> Result<Self, CaptureError> {
-        let io_error = |error| CaptureError::Io { path: path.to_owned(), error };
-        let format_error = |error| CaptureError::Format { path: path.to_owned(), packet: 0, error };
+        let io_error = |error| CaptureError::Io {
+            path: path.to_owned(),
+            error,
+        };
+        let format_error = |error| CaptureError::NotACapture {
+            path: path.to_owned(),
+            error,
+        };
         let mut file = BufReader::new(File::open(path).map_err(io_error)?);
         let mut magic = [0; 4];
-        file.read_exact(&mut magic).map_err(io_error)?;
+        file.read_exact(&mut magic).map_err(|error| {
+            if error.kind() == io::ErrorKind::UnexpectedEof {
+                format_error(PcapError::IncompleteBuffer)
+            } else {
+                io_error(error)
+            }
+        })?;
         file.rewind().map_err(io_error)?;
         let (format, link) = if magic == PCAPNG_MAGIC {
-            (Format::PcapNg(PcapNgReader::new(file).map_err(format_error)?), None)
+            (
+                Format::PcapNg(PcapNgReader::new(file).map_err(format_error)?),
+                None,
+            )
         } else {
             let reader = PcapReader::new(file).map_err(format_error)?;
             let link = reader.header().datalink;
             (Format::Pcap(reader), Some(link))
         };
-        Ok(Self { path: path.to_owned(), format, link, packets: 0 })
+        Ok(Self {
+            path: path.to_owned(),
+            format,
+            link,
+            packets: 0,
+        })
     }
 
     /// Returns the next packet, and how it begins.
@@ -113,7 +155,7 @@ impl Reader {
     /// # Errors
     ///
     /// [`CaptureError`] if the file is damaged or its link type is not supported.
-    pub fn next(&mut self) -> Result<Option<(Link, Packet)>, CaptureError> {
+    pub fn read(&mut self) -> Result<Option<(Link, Packet)>, CaptureError> {
         self.packets += 1;
         let next = match &mut self.format {
             Format::Pcap(reader) => {
@@ -137,7 +179,10 @@ impl Reader {
                 Some(Ok((link, packet))) => {
                     if *self.link.get_or_insert(link) != link {
                         let path = self.path.clone();
-                        return Err(CaptureError::MixedLinkTypes { path, packet: self.packets });
+                        return Err(CaptureError::MixedLinkTypes {
+                            path,
+                            packet: self.packets,
+                        });
                     }
                     Ok(Some(packet))
                 }
@@ -163,7 +208,10 @@ impl Reader {
             Some(DataLink::RAW | DataLink::IPV4 | DataLink::IPV6) => Ok(Link::Raw),
             Some(other) => {
                 let link_type = u32::from(other);
-                Err(CaptureError::LinkType { path: self.path.clone(), link_type })
+                Err(CaptureError::LinkType {
+                    path: self.path.clone(),
+                    link_type,
+                })
             }
         }
     }
@@ -177,13 +225,17 @@ fn next_of_pcapng<R: Read>(
         let (interface, units, octets) = match reader.next_block()? {
             Err(error) => return Some(Err(error)),
             // The library hands the number of the file's units over as if they were nanoseconds.
-            Ok(Block::EnhancedPacket(block)) => {
-                (block.interface_id, block.timestamp.as_nanos(), block.data.into_owned())
-            }
+            Ok(Block::EnhancedPacket(block)) => (
+                block.interface_id,
+                block.timestamp.as_nanos(),
+                block.data.into_owned(),
+            ),
             Ok(Block::SimplePacket(block)) => (0, 0, block.data.into_owned()),
-            Ok(Block::Packet(block)) => {
-                (u32::from(block.interface_id), u128::from(block.timestamp), block.data.into_owned())
-            }
+            Ok(Block::Packet(block)) => (
+                u32::from(block.interface_id),
+                u128::from(block.timestamp),
+                block.data.into_owned(),
+            ),
             Ok(
                 Block::SectionHeader(_)
                 | Block::InterfaceDescription(_)
@@ -197,15 +249,24 @@ fn next_of_pcapng<R: Read>(
             return Some(Err(PcapError::InvalidInterfaceId(interface)));
         };
         let (seconds, nanoseconds) = time(units, interface);
-        return Some(Ok((interface.linktype, Packet { seconds, nanoseconds, octets })));
+        return Some(Ok((
+            interface.linktype,
+            Packet {
+                seconds,
+                nanoseconds,
+                octets,
+            },
+        )));
     }
 }
 
 /// Turns an interface's units of time into seconds and nanoseconds.
 fn time(units: u128, interface: &InterfaceDescriptionBlock<'_>) -> (u32, u32) {
-    let resolution = interface.options.iter().find_map(|option| match option {
-        InterfaceDescriptionOption::IfTsResol(resolution) => Some(*resolution),
-        _ => None,
+    let resolution = interface.options.iter().find_map(|option| {
+        let InterfaceDescriptionOption::IfTsResol(resolution) = option else {
+            return None;
+        };
+        Some(*resolution)
     });
     // The highest bit chooses between powers of two and of ten; without the option, units are microseconds.
     let per_second = match resolution.unwrap_or(6) {
@@ -214,7 +275,10 @@ fn time(units: u128, interface: &InterfaceDescriptionBlock<'_>) -> (u32, u32) {
     };
     let per_second = per_second.unwrap_or(u128::MAX);
     let nanoseconds = (units % per_second).saturating_mul(1_000_000_000) / per_second;
-    (u32::try_from(units / per_second).unwrap_or(u32::MAX), nanoseconds as u32)
+    (
+        u32::try_from(units / per_second).unwrap_or(u32::MAX),
+        nanoseconds as u32,
+    )
 }
 
 /// Writes a pcap file with nanosecond timestamps.
@@ -231,7 +295,10 @@ impl Writer {
     ///
     /// [`CaptureError`] if it cannot be written.
     pub fn create(path: &Path, link: Link) -> Result<Self, CaptureError> {
-        let io_error = |error| CaptureError::Io { path: path.to_owned(), error };
+        let io_error = |error| CaptureError::Io {
+            path: path.to_owned(),
+            error,
+        };
         let file = BufWriter::new(File::create(path).map_err(io_error)?);
         let header = PcapHeader {
             datalink: match link {
@@ -243,9 +310,17 @@ impl Writer {
             endianness: Endianness::native(),
             ..PcapHeader::default()
         };
-        let writer = PcapWriter::with_header(file, header)
-            .map_err(|error| CaptureError::Format { path: path.to_owned(), packet: 0, error })?;
-        Ok(Self { path: path.to_owned(), writer, packets: 0 })
+        let writer =
+            PcapWriter::with_header(file, header).map_err(|error| CaptureError::Format {
+                path: path.to_owned(),
+                packet: 0,
+                error,
+            })?;
+        Ok(Self {
+            path: path.to_owned(),
+            writer,
+            packets: 0,
+        })
     }
 
     /// Adds a packet.
@@ -277,7 +352,10 @@ impl Writer {
     ///
     /// [`CaptureError`] if it cannot be written.
     pub fn finish(self) -> Result<(), CaptureError> {
-        let io_error = |error| CaptureError::Io { path: self.path.clone(), error };
+        let io_error = |error| CaptureError::Io {
+            path: self.path.clone(),
+            error,
+        };
         self.writer
             .into_writer()
             .into_inner()

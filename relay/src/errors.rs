@@ -52,11 +52,19 @@ pub fn handle<P: Paths>(
     counters: &mut Counters,
     output: &mut [u8; MAX_ERROR_LENGTH],
 ) -> Outcome {
-    let Request { direction, packet, task } = request;
+    let Request {
+        direction,
+        packet,
+        task,
+    } = request;
     let reply = match task {
         Task::Reply(_, reply) => *reply,
         Task::Translate => {
-            let surroundings = Surroundings { tables, paths, random };
+            let surroundings = Surroundings {
+                tables,
+                paths,
+                random,
+            };
             let translator = Translator::new(&tables.policy, &surroundings);
             let translated = match direction {
                 Direction::V4ToV6 => translator.error_v4_to_v6(packet, output),
@@ -95,7 +103,9 @@ fn source_v6(packet: &[u8]) -> Option<std::net::Ipv6Addr> {
 /// RFC 7915, 4.5: "a system management event that specifies at least the IP addresses and port numbers of the packet"; 5.1.1:
 /// "the packet SHOULD be dropped and logged".
 pub fn event(request: &Request) -> Option<String> {
-    let Task::Reply(reason @ (DropReason::UdpZeroChecksum | DropReason::ExtensionInFragment), _) = request.task else {
+    let Task::Reply(reason @ (DropReason::UdpZeroChecksum | DropReason::ExtensionInFragment), _) =
+        request.task
+    else {
         return None;
     };
     let packet = request.packet.as_slice();
@@ -126,7 +136,11 @@ pub struct Limiter {
 impl Limiter {
     /// Returns a full bucket. A rate of zero lets nothing through.
     pub fn new(rate: Option<u32>, now: Instant) -> Self {
-        Self { rate, tokens: f64::from(rate.unwrap_or(0)), filled: now }
+        Self {
+            rate,
+            tokens: f64::from(rate.unwrap_or(0)),
+            filled: now,
+        }
     }
 
     /// Takes a token, if there is one.
@@ -158,9 +172,16 @@ mod tests {
         packet[20..24].copy_from_slice(&[0x30, 0x39, 0, 53]);
         let task = |reason| Task::Reply(reason, Reply::PROHIBITED_V4);
         let direction = Direction::V4ToV6;
-        let mut request = Request { direction, packet, task: task(DropReason::UdpZeroChecksum) };
+        let mut request = Request {
+            direction,
+            packet,
+            task: task(DropReason::UdpZeroChecksum),
+        };
         let logged = event(&request).unwrap();
-        assert!(logged.starts_with("dropped 203.0.113.50:12345 -> 192.0.2.1:53: "), "{logged}");
+        assert!(
+            logged.starts_with("dropped 203.0.113.50:12345 -> 192.0.2.1:53: "),
+            "{logged}"
+        );
         request.task = task(DropReason::HopLimit);
         assert_eq!(event(&request), None);
     }

@@ -14,7 +14,10 @@ impl MemoryFrame {
     pub fn new(octets: &[u8], headroom: usize) -> Self {
         let mut buffer = vec![0; headroom + octets.len()];
         buffer[headroom..].copy_from_slice(octets);
-        Self { buffer, start: headroom }
+        Self {
+            buffer,
+            start: headroom,
+        }
     }
 }
 
@@ -29,7 +32,9 @@ impl Frame for MemoryFrame {
 
     fn move_start(&mut self, octets: i32) -> Result<(), NoRoom> {
         let start = self.start.checked_add_signed(octets as isize);
-        self.start = start.filter(|start| *start <= self.buffer.len()).ok_or(NoRoom)?;
+        self.start = start
+            .filter(|start| *start <= self.buffer.len())
+            .ok_or(NoRoom)?;
         Ok(())
     }
 

@@ -81,7 +81,11 @@ impl Offline {
             mtu_v4: config.mtu.ipv4.unwrap_or(AUTO_MTU),
             mtu_v6: config.mtu.ipv6.unwrap_or(AUTO_MTU),
             own_v4,
-            own_v6: config.icmp.own.ipv6.unwrap_or_else(|| config.policy.prefix.embed(DUMMY_IPV4)),
+            own_v6: config
+                .icmp
+                .own
+                .ipv6
+                .unwrap_or_else(|| config.policy.prefix.embed(DUMMY_IPV4)),
         };
         Self {
             tables,
@@ -122,7 +126,11 @@ impl Offline {
             Link::Ethernet => LinkHeader::copy(packet, network),
             Link::Raw => LinkHeader::NONE,
         };
-        let surroundings = Surroundings { tables: &self.tables, paths: &self.paths, random: 0 };
+        let surroundings = Surroundings {
+            tables: &self.tables,
+            paths: &self.paths,
+            random: 0,
+        };
         let translator = Translator::new(&self.tables.policy, &surroundings);
         let octets = packet.get(network..).unwrap_or_default();
         let verdict = match direction {
@@ -135,7 +143,10 @@ impl Offline {
                 let mut frame = MemoryFrame::new(packet, HEADROOM);
                 // There is room for the longest header, so this cannot fail.
                 let performed = perform(&mut frame, network, &link, &rewrite);
-                performed.map(|()| frame.octets().to_vec()).into_iter().collect()
+                performed
+                    .map(|()| frame.octets().to_vec())
+                    .into_iter()
+                    .collect()
             }
             Verdict::Split(split) => {
                 let payload = octets.get(split.rewrite.cut..).unwrap_or_default();
@@ -147,7 +158,9 @@ impl Offline {
                 pieces.collect()
             }
             Verdict::IcmpError => self.carry_out(direction, octets, Task::Translate, &link),
-            Verdict::Reply(reason, reply) => self.carry_out(direction, octets, Task::Reply(reason, reply), &link),
+            Verdict::Reply(reason, reply) => {
+                self.carry_out(direction, octets, Task::Reply(reason, reply), &link)
+            }
             Verdict::Pass(_) | Verdict::Drop(_) => Vec::new(),
         }
     }
@@ -160,9 +173,18 @@ impl Offline {
         task: Task,
         link: &LinkHeader,
     ) -> Vec<Vec<u8>> {
-        let request = Request { direction, packet: packet.to_vec(), task };
+        let request = Request {
+            direction,
+            packet: packet.to_vec(),
+            task,
+        };
         let mut output = [0; MAX_ERROR_LENGTH];
-        let Self { tables, paths, sends_errors, counters } = self;
+        let Self {
+            tables,
+            paths,
+            sends_errors,
+            counters,
+        } = self;
         let limit = || *sends_errors;
         match errors::handle(&request, tables, paths, 0, limit, counters, &mut output) {
             Outcome::Send(error) => {

@@ -42,7 +42,10 @@ impl Live {
     ) -> Self {
         let (mut own_v4, mut own_v6) = (Vec::new(), Vec::new());
         let configured = senders.configured;
-        let configured = [configured.ipv4.map(IpAddr::V4), configured.ipv6.map(IpAddr::V6)];
+        let configured = [
+            configured.ipv4.map(IpAddr::V4),
+            configured.ipv6.map(IpAddr::V6),
+        ];
         for address in own.into_iter().chain(configured.into_iter().flatten()) {
             match address {
                 IpAddr::V4(address) => own_v4.push(address),
@@ -51,7 +54,13 @@ impl Live {
         }
         own_v4.sort_unstable();
         own_v6.sort_unstable();
-        Self { routes, mtu, own_v4, own_v6, senders }
+        Self {
+            routes,
+            mtu,
+            own_v4,
+            own_v6,
+            senders,
+        }
     }
 
     /// Returns the addresses from which the relay sends errors.
@@ -65,7 +74,10 @@ impl Live {
             Hop::Direct(hop) => self.senders.ports.get(hop.port),
             Hop::Kernel(_) => None,
         };
-        port.into_iter().chain(&self.senders.ports).flatten().copied()
+        port.into_iter()
+            .chain(&self.senders.ports)
+            .flatten()
+            .copied()
     }
 }
 

@@ -3,9 +3,9 @@
 //! The payload never moves. The old link and network headers are overwritten from behind: the new
 //! network header ends where the payload begins, and the new link header stands in front of it.
 
+use relay_core::Rewrite;
 use relay_core::verdict::{NetworkHeader, Piece};
 use relay_core::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
-use relay_core::Rewrite;
 
 /// A frame whose first octets can be moved, as translation needs it to grow and shrink in front.
 pub trait Frame {
@@ -58,7 +58,10 @@ pub struct LinkHeader {
 
 impl LinkHeader {
     /// No link header: the packet begins with its network header.
-    pub const NONE: Self = Self { octets: [0; ethernet::MAX_HEADER_LENGTH], length: 0 };
+    pub const NONE: Self = Self {
+        octets: [0; ethernet::MAX_HEADER_LENGTH],
+        length: 0,
+    };
 
     /// Returns the header of a frame on its way to a next hop; the EtherType is set by [`perform`].
     ///
@@ -69,7 +72,10 @@ impl LinkHeader {
         source: ethernet::Address,
         tags: impl IntoIterator<Item = (u16, u16)>,
     ) -> Self {
-        let mut header = Self { length: ethernet::HEADER_LENGTH, ..Self::NONE };
+        let mut header = Self {
+            length: ethernet::HEADER_LENGTH,
+            ..Self::NONE
+        };
         header.octets[..6].copy_from_slice(&destination);
         header.octets[6..12].copy_from_slice(&source);
         for (identifier, control) in tags.into_iter().take(ethernet::MAX_TAGS) {
@@ -83,9 +89,16 @@ impl LinkHeader {
 
     /// Returns a copy of the header at the start of `frame`, whose length is `length` octets.
     pub fn copy(frame: &[u8], length: usize) -> Self {
-        let mut header = Self { length: length.min(ethernet::MAX_HEADER_LENGTH), ..Self::NONE };
+        let mut header = Self {
+            length: length.min(ethernet::MAX_HEADER_LENGTH),
+            ..Self::NONE
+        };
         let octets = frame.iter().take(header.length);
-        header.octets.iter_mut().zip(octets).for_each(|(to, from)| *to = *from);
+        header
+            .octets
+            .iter_mut()
+            .zip(octets)
+            .for_each(|(to, from)| *to = *from);
         header
     }
 
@@ -104,7 +117,11 @@ impl LinkHeader {
 
     /// Returns the header in front of a packet whose first octet tells its family.
     pub fn in_front_of(&self, packet: &[u8]) -> Vec<u8> {
-        let ethertype = if packet.first().is_some_and(|octet| octet >> 4 == 4) { ETHERTYPE_IPV4 } else { ETHERTYPE_IPV6 };
+        let ethertype = if packet.first().is_some_and(|octet| octet >> 4 == 4) {
+            ETHERTYPE_IPV4
+        } else {
+            ETHERTYPE_IPV6
+        };
         let mut octets = self.octets[..self.length].to_vec();
         if let Some(place) = octets.last_chunk_mut() {
             *place = ethertype.to_be_bytes();
@@ -156,8 +173,13 @@ pub fn perform_piece<F: Frame>(
 ) -> Result<(), NoRoom> {
     let payload = payload.get(piece.payload.clone()).ok_or(NoRoom)?;
     frame.resize(link.length + piece.header.length() + payload.len())?;
-    let (link_octets, rest) = frame.octets_mut().split_at_mut_checked(link.length).ok_or(NoRoom)?;
-    let (header_octets, payload_octets) = rest.split_at_mut_checked(piece.header.length()).ok_or(NoRoom)?;
+    let (link_octets, rest) = frame
+        .octets_mut()
+        .split_at_mut_checked(link.length)
+        .ok_or(NoRoom)?;
+    let (header_octets, payload_octets) = rest
+        .split_at_mut_checked(piece.header.length())
+        .ok_or(NoRoom)?;
     link.announce(&piece.header, link_octets);
     piece.header.emit(header_octets);
     payload_octets.copy_from_slice(payload);
@@ -168,8 +190,8 @@ pub fn perform_piece<F: Frame>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use relay_core::verdict::Patch;
     use crate::memory::MemoryFrame;
+    use relay_core::verdict::Patch;
     use relay_core::wire::{ipv4, ipv6};
     use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -211,12 +233,22 @@ mod tests {
     fn grows_in_front_and_loses_padding() {
         let mut frame = frame(20, 64);
         let link = LinkHeader::new([2; 6], [4; 6], [(0x8100, 100)]);
-        let patch = Patch::Checksum { at: 6, checksum: 0xbeef };
-        let rewrite = Rewrite { cut: 20, header: v6_header(), payload: 12, patch };
+        let patch = Patch::Checksum {
+            at: 6,
+            checksum: 0xbeef,
+        };
+        let rewrite = Rewrite {
+            cut: 20,
+            header: v6_header(),
+            payload: 12,
+            patch,
+        };
         perform(&mut frame, 14, &link, &rewrite).unwrap();
         let octets = frame.octets();
         assert_eq!(octets.len(), 18 + 40 + 12);
-        let tagged = [2, 2, 2, 2, 2, 2, 4, 4, 4, 4, 4, 4, 0x81, 0, 0, 100, 0x86, 0xdd];
+        let tagged = [
+            2, 2, 2, 2, 2, 2, 4, 4, 4, 4, 4, 4, 0x81, 0, 0, 100, 0x86, 0xdd,
+        ];
         assert_eq!(octets[..18], tagged);
         assert_eq!(octets[18..24], [0x60, 0, 0, 0, 0, 12]);
         assert_eq!(octets[58..], [0, 1, 2, 3, 4, 5, 0xbe, 0xef, 8, 9, 10, 11]);
@@ -226,8 +258,16 @@ mod tests {
     fn shrinks_in_front() {
         let mut frame = frame(48, 0);
         let link = LinkHeader::copy(&[7; 14], 14);
-        let patch = Patch::Icmp { kind: 8, checksum: 0x1234 };
-        let rewrite = Rewrite { cut: 48, header: v4_header(), payload: 12, patch };
+        let patch = Patch::Icmp {
+            kind: 8,
+            checksum: 0x1234,
+        };
+        let rewrite = Rewrite {
+            cut: 48,
+            header: v4_header(),
+            payload: 12,
+            patch,
+        };
         perform(&mut frame, 14, &link, &rewrite).unwrap();
         let octets = frame.octets();
         assert_eq!(octets.len(), 14 + 20 + 12);
@@ -240,7 +280,12 @@ mod tests {
         let mut frame = frame(20, 19);
         let before = frame.octets().to_vec();
         let link = LinkHeader::new([2; 6], [4; 6], []);
-        let rewrite = Rewrite { cut: 20, header: v6_header(), payload: 12, patch: Patch::None };
+        let rewrite = Rewrite {
+            cut: 20,
+            header: v6_header(),
+            payload: 12,
+            patch: Patch::None,
+        };
         assert_eq!(perform(&mut frame, 14, &link, &rewrite), Err(NoRoom));
         assert_eq!(frame.octets(), before);
     }
@@ -248,7 +293,12 @@ mod tests {
     #[test]
     fn packets_without_a_link_header_stay_so() {
         let mut frame = MemoryFrame::new(&[0xa5; 32], 64);
-        let rewrite = Rewrite { cut: 20, header: v6_header(), payload: 12, patch: Patch::None };
+        let rewrite = Rewrite {
+            cut: 20,
+            header: v6_header(),
+            payload: 12,
+            patch: Patch::None,
+        };
         perform(&mut frame, 0, &LinkHeader::NONE, &rewrite).unwrap();
         assert_eq!((frame.octets().len(), frame.octets()[0]), (52, 0x60));
     }

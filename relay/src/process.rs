@@ -8,8 +8,8 @@ use crate::perform::{Frame, LinkHeader, perform};
 use crate::routes::{DirectHop, Hop, KernelReason, Tag, Tags};
 use crate::tables::{Surroundings, Tables};
 use relay_core::counters::Counters;
-use relay_core::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use relay_core::verdict::NetworkHeader;
+use relay_core::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use relay_core::{Direction, PassReason, Split, Translator, Verdict};
 use std::net::IpAddr;
 
@@ -81,7 +81,11 @@ pub fn process<F: Frame>(
         counters.record_pass(PassReason::NotIp);
         return Disposition::Discard;
     };
-    let surroundings = Surroundings { tables, paths: live, random: 0 };
+    let surroundings = Surroundings {
+        tables,
+        paths: live,
+        random: 0,
+    };
     let translator = Translator::new(&tables.policy, &surroundings);
     let packet = frame.octets().get(header.length..).unwrap_or_default();
     let (direction, verdict) = match header.ethertype {
@@ -106,14 +110,23 @@ pub fn process<F: Frame>(
         Verdict::Split(split) => {
             let (link, route) = next_hop(&split.rewrite.header, live);
             let payload = header.length + split.rewrite.cut;
-            Disposition::Split(Fragments { split, payload, link, route })
+            Disposition::Split(Fragments {
+                split,
+                payload,
+                link,
+                route,
+            })
         }
-        Verdict::IcmpError => {
-            Disposition::Control { network: header.length, direction, task: Task::Translate }
-        }
-        Verdict::Reply(reason, reply) => {
-            Disposition::Control { network: header.length, direction, task: Task::Reply(reason, reply) }
-        }
+        Verdict::IcmpError => Disposition::Control {
+            network: header.length,
+            direction,
+            task: Task::Translate,
+        },
+        Verdict::Reply(reason, reply) => Disposition::Control {
+            network: header.length,
+            direction,
+            task: Task::Reply(reason, reply),
+        },
         Verdict::Pass(_) => pass(frame, header.length, direction),
         Verdict::Drop(_) => Disposition::Discard,
     }
@@ -139,7 +152,13 @@ fn next_hop(header: &NetworkHeader, live: &Live) -> (LinkHeader, Route) {
         Hop::Kernel(reason) => {
             let reason = HandoverReason::NextHop(reason);
             let destination = header.destination();
-            (LinkHeader::NONE, Route::Kernel { destination, reason })
+            (
+                LinkHeader::NONE,
+                Route::Kernel {
+                    destination,
+                    reason,
+                },
+            )
         }
     }
 }
@@ -160,13 +179,22 @@ fn link_header(hop: &DirectHop) -> LinkHeader {
 fn pass<F: Frame>(frame: &mut F, network: usize, direction: Direction) -> Disposition {
     let packet = frame.octets().get(network..).unwrap_or_default();
     let destination = match direction {
-        Direction::V4ToV6 => packet.get(16..20).and_then(|octets| octets.first_chunk::<4>()).map(|a| IpAddr::from(*a)),
-        Direction::V6ToV4 => packet.get(24..40).and_then(|octets| octets.first_chunk::<16>()).map(|a| IpAddr::from(*a)),
+        Direction::V4ToV6 => packet
+            .get(16..20)
+            .and_then(|octets| octets.first_chunk::<4>())
+            .map(|a| IpAddr::from(*a)),
+        Direction::V6ToV4 => packet
+            .get(24..40)
+            .and_then(|octets| octets.first_chunk::<16>())
+            .map(|a| IpAddr::from(*a)),
     };
     match (destination, frame.move_start(network as i32)) {
         (Some(destination), Ok(())) => {
             let reason = HandoverReason::Passed;
-            Disposition::Send(Route::Kernel { destination, reason })
+            Disposition::Send(Route::Kernel {
+                destination,
+                reason,
+            })
         }
         (Some(_) | None, _) => Disposition::Discard,
     }

@@ -41,6 +41,10 @@ macro_rules! counters {
 counters! {
     /// Frames received from AF_XDP sockets.
     received_frames,
+    /// Frames lost because they came faster than the worker took them.
+    lost_receive_full,
+    /// Frames lost because they were too long for a chunk of memory, or no chunk was free.
+    lost_receive_refused,
     /// Frames given to AF_XDP sockets for sending.
     transmitted_frames,
     /// Packets handed to the kernel as they came, because they turned out not to be the relay's.
@@ -73,14 +77,28 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_sums_are_complete() {
-        let mut one = WorkerCounters { received_frames: 3, ..WorkerCounters::default() };
+        let mut one = WorkerCounters {
+            received_frames: 3,
+            ..WorkerCounters::default()
+        };
         one.count_handover(HandoverReason::NextHop(KernelReason::NoNeighbour));
         one.count_handover(HandoverReason::Passed);
         let mut sum = one;
         sum.add(&one);
-        let moved: Vec<_> = sum.list().into_iter().filter(|(_, count)| *count != 0).collect();
-        let expected = [("kernel_no_neighbour", 2), ("received_frames", 6), ("kernel_passed", 2)];
-        assert_eq!(moved, expected.map(|(name, count)| (name.to_owned(), count)));
+        let moved: Vec<_> = sum
+            .list()
+            .into_iter()
+            .filter(|(_, count)| *count != 0)
+            .collect();
+        let expected = [
+            ("kernel_no_neighbour", 2),
+            ("received_frames", 6),
+            ("kernel_passed", 2),
+        ];
+        assert_eq!(
+            moved,
+            expected.map(|(name, count)| (name.to_owned(), count))
+        );
         let mut names: Vec<_> = sum.list().into_iter().map(|(name, _)| name).collect();
         let count = names.len();
         names.sort();

@@ -179,7 +179,8 @@ impl Numbered for Ipv6Net {
     type Address = Ipv6Addr;
 
     fn count(&self) -> u64 {
-        1u64.checked_shl(128 - u32::from(self.prefix_len())).unwrap_or(u64::MAX)
+        1u64.checked_shl(128 - u32::from(self.prefix_len()))
+            .unwrap_or(u64::MAX)
     }
 
     fn address(&self, number: u64) -> Ipv6Addr {
@@ -188,8 +189,15 @@ impl Numbered for Ipv6Net {
 }
 
 /// Chooses one of the addresses of a pool (RFC 6791, 5); `None` if it is empty.
-fn pick<N: Numbered>(pool: &[N], choice: SourceChoice, hop_limit: u8, random: u64) -> Option<N::Address> {
-    let total = pool.iter().fold(0u64, |sum, prefix| sum.saturating_add(prefix.count()));
+fn pick<N: Numbered>(
+    pool: &[N],
+    choice: SourceChoice,
+    hop_limit: u8,
+    random: u64,
+) -> Option<N::Address> {
+    let total = pool
+        .iter()
+        .fold(0u64, |sum, prefix| sum.saturating_add(prefix.count()));
     let number = match choice {
         SourceChoice::Random => random,
         SourceChoice::HopLimit => u64::from(hop_limit),
@@ -210,12 +218,25 @@ mod tests {
 
     #[test]
     fn every_address_of_a_pool_is_picked() {
-        let pool: Vec<Ipv4Net> = vec!["192.0.2.8/31".parse().unwrap(), "192.0.2.1/32".parse().unwrap()];
+        let pool: Vec<Ipv4Net> = vec![
+            "192.0.2.8/31".parse().unwrap(),
+            "192.0.2.1/32".parse().unwrap(),
+        ];
         let by_hop_limit: Vec<_> = (0..4)
-            .map(|hop_limit| pick(&pool, SourceChoice::HopLimit, hop_limit, 99).unwrap().to_string())
+            .map(|hop_limit| {
+                pick(&pool, SourceChoice::HopLimit, hop_limit, 99)
+                    .unwrap()
+                    .to_string()
+            })
             .collect();
-        assert_eq!(by_hop_limit, ["192.0.2.8", "192.0.2.9", "192.0.2.1", "192.0.2.8"]);
-        assert_eq!(pick(&pool, SourceChoice::Random, 0, 5), Some(Ipv4Addr::new(192, 0, 2, 1)));
+        assert_eq!(
+            by_hop_limit,
+            ["192.0.2.8", "192.0.2.9", "192.0.2.1", "192.0.2.8"]
+        );
+        assert_eq!(
+            pick(&pool, SourceChoice::Random, 0, 5),
+            Some(Ipv4Addr::new(192, 0, 2, 1))
+        );
         assert_eq!(pick::<Ipv4Net>(&[], SourceChoice::Random, 0, 5), None);
         let all: Vec<Ipv6Net> = vec!["::/0".parse().unwrap(), "2001:db8::/126".parse().unwrap()];
         assert!(pick(&all, SourceChoice::Random, 0, u64::MAX - 1).is_some());

@@ -6,13 +6,13 @@
 //! may already see another one.
 
 use crate::driver::kernel::Handover;
-use crate::paths::Live;
 use crate::errors::Request;
+use crate::paths::Live;
 use crate::perform::{NoRoom, perform_piece};
 use crate::process::{Disposition, Fragments, Route, process};
 use crate::stats::WorkerCounters;
 use crate::tables::Tables;
-use af_xdp::{Error, Frame, Kick, Socket, Umem};
+use af_xdp::{Errno, Error, Frame, Kick, Socket, Umem};
 use arc_swap::{ArcSwap, Cache};
 use crossbeam::channel::Sender;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -25,8 +25,16 @@ use std::time::Duration;
 /// Frames taken from a socket at a time.
 const BATCH: u32 = 64;
 /// How long to wait for packets before looking around all the same.
-const IDLE_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
-/// How long to stand back from sockets that only report errors, as those of an interface that is down.
+const IDLE_WAIT: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 200_000_000,
+};
+/// How long to wait before an interface that took only a part of what was to be sent is asked again.
+const RETRY_WAIT: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 1_000_000,
+};
+/// How long to stand back from sockets that only report errors, as those of an interface that has gone.
 const ERROR_WAIT: Duration = Duration::from_millis(50);
 
 /// What the control thread shares with all workers.
@@ -96,6 +104,8 @@ pub struct Worker {
     senders: Vec<Option<usize>>,
     /// Frames on their way out, by socket.
     outgoing: Vec<Vec<Frame>>,
+    /// Whether the interface was down when it was last asked to send, by socket.
+    down: Vec<bool>,
     handover: Handover,
     requests: Sender<Request>,
     /// Whether the control thread has to be woken up.
@@ -105,19 +115,31 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Returns a worker for sockets that share `umem`. It sends out of a port by the first of its
-    /// sockets there; what is not for its loop goes to the control thread as `requests`.
+    /// Returns a worker for sockets that share `umem`, ready to receive. It sends out of a port by the
+    /// first of its sockets there; what is not for its loop goes to the control thread as `requests`.
+    ///
+    /// # Errors
+    ///
+    /// A socket failed in a way that nobody has foreseen.
     pub fn new(
         umem: Umem,
         sockets: Vec<PortSocket>,
         ports: usize,
         handover: Handover,
         requests: Sender<Request>,
-    ) -> Self {
-        let sender = |port| sockets.iter().position(|socket: &PortSocket| socket.port == port);
-        Self {
+    ) -> Result<Self, Error> {
+        let sender = |port| {
+            sockets
+                .iter()
+                .position(|socket: &PortSocket| socket.port == port)
+        };
+        let mut worker = Self {
             senders: (0..ports).map(sender).collect(),
-            outgoing: sockets.iter().map(|_| Vec::with_capacity(2 * BATCH as usize)).collect(),
+            outgoing: sockets
+                .iter()
+                .map(|_| Vec::with_capacity(2 * BATCH as usize))
+                .collect(),
+            down: vec![false; sockets.len()],
             umem,
             sockets,
             handover,
@@ -125,7 +147,10 @@ impl Worker {
             has_requested: false,
             counters: WorkerCounters::default(),
             published: Arc::default(),
-        }
+        };
+        // Packets may come before the thread is scheduled for the first time.
+        worker.refill()?;
+        Ok(worker)
     }
 
     /// Returns the place where the worker publishes its counters from time to time.
@@ -142,12 +167,11 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// A socket failed in a way that does not pass, as when its interface is removed.
+    /// A socket failed in a way that nobody has foreseen.
     pub fn run(mut self, shared: &Shared) -> Result<(), Error> {
         let mut tables = Cache::new(&shared.tables);
         let mut live = Cache::new(&shared.live);
         let mut incoming = Vec::with_capacity(BATCH as usize);
-        self.refill()?;
         let outcome = loop {
             let (tables, live) = (tables.load(), live.load());
             let turn = self.turn(tables, live, &mut incoming);
@@ -170,7 +194,10 @@ impl Worker {
                 Err(error) => break Err(error),
             }
         };
-        for frame in incoming.drain(..).chain(self.outgoing.iter_mut().flat_map(|frames| frames.drain(..))) {
+        for frame in incoming
+            .drain(..)
+            .chain(self.outgoing.iter_mut().flat_map(|frames| frames.drain(..)))
+        {
             self.umem.free(frame);
         }
         self.publish();
@@ -178,10 +205,17 @@ impl Worker {
     }
 
     /// Serves every socket once; returns how many frames came in.
-    fn turn(&mut self, tables: &Tables, live: &Live, incoming: &mut Vec<Frame>) -> Result<u32, Error> {
+    fn turn(
+        &mut self,
+        tables: &Tables,
+        live: &Live,
+        incoming: &mut Vec<Frame>,
+    ) -> Result<u32, Error> {
         let mut received = 0;
         for index in 0..self.sockets.len() {
-            received += self.sockets[index].socket.receive(&mut self.umem, incoming, BATCH);
+            received += self.sockets[index]
+                .socket
+                .receive(&mut self.umem, incoming, BATCH);
             for frame in incoming.drain(..) {
                 self.dispatch(frame, tables, live);
             }
@@ -197,10 +231,22 @@ impl Worker {
         match process(&mut frame, tables, live, &mut self.counters.verdicts) {
             Disposition::Send(route) => return self.send(frame, route),
             Disposition::Split(fragments) => self.send_pieces(&frame, &fragments),
-            Disposition::Control { network, direction, task } => {
+            Disposition::Control {
+                network,
+                direction,
+                task,
+            } => {
                 let packet = frame.octets().get(network..).unwrap_or_default().to_vec();
                 // The control thread must never make a worker wait.
-                if self.requests.try_send(Request { direction, packet, task }).is_err() {
+                if self
+                    .requests
+                    .try_send(Request {
+                        direction,
+                        packet,
+                        task,
+                    })
+                    .is_err()
+                {
                     self.counters.lost_requests += 1;
                 } else {
                     self.has_requested = true;
@@ -218,12 +264,13 @@ impl Worker {
                 Some(Some(socket)) => return self.outgoing[*socket].push(frame),
                 Some(None) | None => self.counters.lost_transmit_full += 1,
             },
-            Route::Kernel { destination, reason } => {
-                match self.handover.send(frame.octets(), destination) {
-                    Ok(()) => self.counters.count_handover(reason),
-                    Err(_) => self.counters.lost_kernel_refused += 1,
-                }
-            }
+            Route::Kernel {
+                destination,
+                reason,
+            } => match self.handover.send(frame.octets(), destination) {
+                Ok(()) => self.counters.count_handover(reason),
+                Err(_) => self.counters.lost_kernel_refused += 1,
+            },
         }
         self.umem.free(frame);
     }
@@ -248,23 +295,33 @@ impl Worker {
 
     /// Sends what is on its way out; what an interface does not take is lost.
     fn transmit(&mut self) -> Result<(), Error> {
-        for (PortSocket { socket, .. }, frames) in self.sockets.iter_mut().zip(&mut self.outgoing) {
-            socket.reclaim(&mut self.umem, u32::MAX);
+        let Self {
+            umem,
+            sockets,
+            outgoing,
+            down,
+            counters,
+            ..
+        } = self;
+        for ((PortSocket { socket, .. }, frames), down) in
+            sockets.iter_mut().zip(outgoing).zip(down)
+        {
+            socket.reclaim(umem, u32::MAX);
             if !frames.is_empty() {
-                let mut sent = socket.transmit(&mut self.umem, frames);
+                let mut sent = socket.transmit(umem, frames);
                 if !frames.is_empty() {
-                    count_failures(&mut self.counters, socket.kick_tx()?);
-                    socket.reclaim(&mut self.umem, u32::MAX);
-                    sent += socket.transmit(&mut self.umem, frames);
+                    *down = !wake_up(socket.kick_tx(), counters)?;
+                    socket.reclaim(umem, u32::MAX);
+                    sent += socket.transmit(umem, frames);
                 }
-                self.counters.transmitted_frames += u64::from(sent);
-                self.counters.lost_transmit_full += frames.len() as u64;
+                counters.transmitted_frames += u64::from(sent);
+                counters.lost_transmit_full += frames.len() as u64;
                 for frame in frames.drain(..) {
-                    self.umem.free(frame);
+                    umem.free(frame);
                 }
             }
             if socket.tx_waiting() > 0 && socket.tx_needs_wakeup() {
-                count_failures(&mut self.counters, socket.kick_tx()?);
+                *down = !wake_up(socket.kick_tx(), counters)?;
             }
         }
         Ok(())
@@ -273,10 +330,14 @@ impl Worker {
     /// Lends the kernel frames to receive into.
     fn refill(&mut self) -> Result<(), Error> {
         for PortSocket { socket, .. } in &mut self.sockets {
-            let room = socket.config().ring_sizes.fill.saturating_sub(socket.fill_waiting());
+            let room = socket
+                .config()
+                .ring_sizes
+                .fill
+                .saturating_sub(socket.fill_waiting());
             socket.fill(&mut self.umem, room);
             if socket.fill_needs_wakeup() && socket.mode() == af_xdp::Mode::ZeroCopy {
-                count_failures(&mut self.counters, socket.wake_rx()?);
+                wake_up(socket.wake_rx(), &mut self.counters)?;
             }
         }
         Ok(())
@@ -284,31 +345,62 @@ impl Worker {
 
     /// Sleeps until a packet comes, somebody calls, or a while has passed.
     fn wait(&self, shared: &Shared) {
-        let sockets = self.sockets.iter().map(|socket| {
-            // What a full interface left behind has to be kicked again as soon as there is room.
-            let flags = match socket.socket.tx_waiting() {
-                0 => PollFlags::IN,
-                _ => PollFlags::IN | PollFlags::OUT,
-            };
-            PollFd::from_borrowed_fd(socket.socket.as_fd(), flags)
-        });
+        // POLLOUT is no help: it means room on the ring, and is there while the interface takes nothing.
+        let has_backlog =
+            |(socket, down): (&PortSocket, &bool)| !down && socket.socket.tx_waiting() > 0;
+        let timeout = match self.sockets.iter().zip(&self.down).any(has_backlog) {
+            true => RETRY_WAIT,
+            false => IDLE_WAIT,
+        };
+        let sockets = self.sockets.iter();
+        let sockets =
+            sockets.map(|socket| PollFd::from_borrowed_fd(socket.socket.as_fd(), PollFlags::IN));
         let wake_up = PollFd::from_borrowed_fd(shared.wake_up.as_fd(), PollFlags::IN);
         let mut descriptors: Vec<PollFd<'_>> = sockets.chain([wake_up]).collect();
         // An interruption only ends the wait early.
-        let _ = poll(&mut descriptors, Some(&IDLE_WAIT));
+        let _ = poll(&mut descriptors, Some(&timeout));
         let only_errors = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
-        let is_ready = |descriptor: &PollFd<'_>| descriptor.revents().intersects(PollFlags::IN | PollFlags::OUT);
+        let is_ready = |descriptor: &PollFd<'_>| descriptor.revents().contains(PollFlags::IN);
         let has_failed = |descriptor: &PollFd<'_>| descriptor.revents().intersects(only_errors);
         if descriptors.iter().any(has_failed) && !descriptors.iter().any(is_ready) {
             std::thread::sleep(ERROR_WAIT);
         }
     }
 
-    fn publish(&self) {
-        *self.published.lock().unwrap_or_else(PoisonError::into_inner) = self.counters;
+    fn publish(&mut self) {
+        let (mut full, mut refused) = (0, 0);
+        // A socket whose statistics cannot be read has gone with its interface.
+        for statistics in self
+            .sockets
+            .iter()
+            .filter_map(|socket| socket.socket.statistics().ok())
+        {
+            full += statistics.rx_ring_full;
+            refused += statistics.rx_dropped;
+        }
+        self.counters.lost_receive_full = full;
+        self.counters.lost_receive_refused = refused;
+        *self
+            .published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = self.counters;
     }
 }
 
-fn count_failures(counters: &mut WorkerCounters, kick: Kick) {
+/// Counts what failed in waking the kernel up; says whether the interface was up.
+fn wake_up(outcome: Result<Kick, Error>, counters: &mut WorkerCounters) -> Result<bool, Error> {
+    let kick = match outcome {
+        Ok(kick) => kick,
+        // The interface has gone, or its driver starts over. The other interfaces go on.
+        Err(Error::Call {
+            errno: Errno::NXIO, ..
+        }) => Kick {
+            calls: 1,
+            network_down: 1,
+            ..Kick::default()
+        },
+        Err(error) => return Err(error),
+    };
     counters.failed_wake_ups += u64::from(kick.busy + kick.no_buffers + kick.network_down);
+    Ok(kick.network_down == 0)
 }

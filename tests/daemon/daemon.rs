@@ -168,8 +168,15 @@ impl Counters {
             .sum()
     }
 
-    /// Checks that each frame received became of something, and each packet translated went somewhere.
+    /// Checks that each frame claimed was received or lost for a reason, that each received became of something, and that each
+    /// packet translated went somewhere.
     pub(crate) fn assert_balanced(&self) {
+        let unread = self.sum("lost_receive_");
+        assert_eq!(
+            self.get("xdp_redirected"),
+            self.get("received_frames") + unread,
+            "{self:?}"
+        );
         let forwarded = self.get("out_v4_to_v6_packets") + self.get("out_v6_to_v4_packets");
         let settled = forwarded + self.sum("drop_") + self.sum("pass_");
         assert_eq!(self.get("received_frames"), settled, "{self:?}");

@@ -2,6 +2,7 @@
 //!
 //! Checksums are summed up word by word (RFC 1071, 1). Only what the translator forwards is made here.
 
+use relay::offline::Link;
 use std::net::IpAddr;
 
 /// Protocol numbers of the transports that have a checksum with a pseudo-header, and of ICMP.
@@ -66,6 +67,52 @@ fn pseudo_header(source: IpAddr, destination: IpAddr, protocol: u8, length: usiz
     octets.extend((length as u32).to_be_bytes());
     octets.extend([0, protocol]);
     octets
+}
+
+/// Checks what the relay made of a packet: that it parses, by another library too, that a checksum which was right is
+/// still right, and that one which was wrong is still wrong.
+///
+/// # Errors
+///
+/// What is wrong, in words.
+pub fn check_sent(link: Link, received: &[u8], sent: &[u8]) -> Result<(), String> {
+    let parsed = match link {
+        Link::Ethernet => {
+            etherparse::LaxSlicedPacket::from_ethernet(sent).map_err(|error| error.to_string())
+        }
+        Link::Raw => etherparse::LaxSlicedPacket::from_ip(sent).map_err(|error| error.to_string()),
+    };
+    let parsed = parsed.map_err(|error| format!("what was sent does not parse: {error}"))?;
+    if parsed
+        .net
+        .and_then(|net| net.ip_payload_ref().map(|payload| payload.incomplete))
+        != Some(false)
+    {
+        return Err(format!(
+            "what was sent is no whole IP packet: {:?}",
+            parsed.stop_err
+        ));
+    }
+    let network = |octets: &[u8]| match link {
+        Link::Ethernet => network_offset(octets),
+        Link::Raw => 0,
+    };
+    let judge_at = |octets: &[u8]| octets.get(network(octets)..).and_then(judge);
+    let after = judge_at(sent).ok_or("what was sent is not a whole packet")?;
+    let before = judge_at(received).ok_or("what was translated was not a whole packet")?;
+    if network(sent) + after.length != sent.len() {
+        return Err("octets were sent behind the packet".to_owned());
+    }
+    if !after.header_is_valid {
+        return Err("the IPv4 header checksum is wrong".to_owned());
+    }
+    match (before.transport, after.transport) {
+        (Checksum::Valid, Checksum::Valid) | (Checksum::Invalid, Checksum::Invalid) => Ok(()),
+        (Checksum::None, Checksum::None | Checksum::Valid) => Ok(()),
+        (before, after) => Err(format!(
+            "the transport checksum was {before:?} and is {after:?}"
+        )),
+    }
 }
 
 /// Returns where the network header of an Ethernet frame begins, behind any number of VLAN tags.

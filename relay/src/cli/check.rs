@@ -16,15 +16,17 @@ pub(super) fn run(path: &Path, json: bool, output: &mut impl Write) -> anyhow::R
     if json {
         let problems: Vec<_> = problems.iter().map(as_json).collect();
         let mappings = loaded.usable.as_ref().map(|(_, eams)| eams.len());
-        let report = json!({ "ok": mappings.is_some(), "mappings": mappings, "problems": problems });
+        let report =
+            json!({ "ok": mappings.is_some(), "mappings": mappings, "problems": problems });
         writeln!(output, "{report:#}")?;
     } else {
         for problem in &problems {
             writeln!(output, "{problem}")?;
         }
         if let Some((config, eams)) = &loaded.usable {
-            let (interfaces, mappings) = (config.interfaces.len(), eams.len());
-            writeln!(output, "{}: ok, {mappings} mappings, {interfaces} interfaces", path.display())?;
+            let mappings = counted(eams.len(), "mapping");
+            let interfaces = counted(config.interfaces.len(), "interface");
+            writeln!(output, "{}: ok, {mappings}, {interfaces}", path.display())?;
         }
     }
     Ok(match loaded.usable {
@@ -33,13 +35,22 @@ pub(super) fn run(path: &Path, json: bool, output: &mut impl Write) -> anyhow::R
     })
 }
 
+fn counted(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}
+
 /// Warns about interfaces that this machine does not have; the file may be meant for another one.
 fn missing_interfaces(config: &Config) -> impl Iterator<Item = Problem> + '_ {
     let is_missing = |name: &str| !Path::new("/sys/class/net").join(name).exists();
-    config.interfaces.iter().filter(move |interface| is_missing(&interface.name)).map(|interface| {
-        let message = format!("interface `{}` is not on this machine", interface.name);
-        Problem::warning(interface.place.clone(), message)
-    })
+    config
+        .interfaces
+        .iter()
+        .filter(move |interface| is_missing(&interface.name))
+        .map(|interface| {
+            let message = format!("interface `{}` is not on this machine", interface.name);
+            Problem::warning(interface.place.clone(), message)
+        })
 }
 
 fn as_json(problem: &Problem) -> serde_json::Value {

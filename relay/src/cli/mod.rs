@@ -120,12 +120,17 @@ impl Command {
         match self {
             Self::Run(config) => run::run(&config.config),
             Self::Check { config, json } => check::run(&config.config, json, &mut output),
-            Self::Query { config, json, addresses } => {
-                query::run(&config.config, &addresses, json, &mut output)
-            }
-            Self::Translate { config, json, input, output: to } => {
-                translate::run(&config.config, &input, &to, json, &mut output)
-            }
+            Self::Query {
+                config,
+                json,
+                addresses,
+            } => query::run(&config.config, &addresses, json, &mut output),
+            Self::Translate {
+                config,
+                json,
+                input,
+                output: to,
+            } => translate::run(&config.config, &input, &to, json, &mut output),
             Self::Demo { keep, json } => demo::run(keep, json, &mut output),
             Self::Completions { shell } => {
                 // The generator panics when it cannot write, so it writes to memory.

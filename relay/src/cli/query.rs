@@ -1,8 +1,10 @@
 //! `siit-relay query`: what an address becomes, and by which rule.
 
+use crate::config::OwnAddresses;
 use crate::tables::Tables;
 use eam_tables::Eam;
-use relay_core::address;
+use relay_core::policy::Hairpin;
+use relay_core::{AddressMap, address};
 use serde_json::json;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -14,8 +16,11 @@ struct Answer<'t> {
     address: IpAddr,
     becomes: Result<(IpAddr, Rule<'t>), &'static str>,
     /// What happens to packets towards the address; those from it need no rule of their own.
-    as_destination: &'static str,
+    as_destination: String,
 }
+
+/// What is said of the addresses that the configuration gives to the relay.
+const OWN: &str = "left to the kernel: an address of the relay";
 
 /// The rule by which an address is translated.
 enum Rule<'t> {
@@ -36,8 +41,8 @@ pub(super) fn run(
     let answers: Vec<Answer<'_>> = addresses
         .iter()
         .map(|address| match address {
-            IpAddr::V4(address) => query_v4(&tables, *address),
-            IpAddr::V6(address) => query_v6(&tables, *address),
+            IpAddr::V4(address) => query_v4(&tables, config.icmp.own, *address),
+            IpAddr::V6(address) => query_v6(&tables, config.icmp.own, *address),
         })
         .collect();
     if json {
@@ -67,67 +72,113 @@ fn forbidden(tables: &Tables, address: Ipv4Addr) -> Option<&'static str> {
     let is_forbidden = tables.policy.prefix.is_well_known()
         && tables.policy.wkp_non_global == relay_core::policy::WkpNonGlobal::Drop
         && !address::is_global_v4(address);
-    is_forbidden.then_some("it is not global and the prefix is the Well-Known Prefix (RFC 6052, 3.1)")
+    is_forbidden
+        .then_some("it is not global and the prefix is the Well-Known Prefix (RFC 6052, 3.1)")
 }
 
-fn query_v4(tables: &Tables, queried: Ipv4Addr) -> Answer<'_> {
-    let is_translatable = tables.ipv4_translatable.contains(queried) && forbidden(tables, queried).is_none();
-    let (becomes, as_destination) = if address::is_illegal_source_v4(queried) {
-        (Err("no packet from or to it is forwarded (RFC 1812, 5.3.7)"), "dropped")
-    } else if let Some(eam) = tables.eam.find_v4(queried) {
-        let mapped = eam.v4_to_v6(queried).ok_or("its mapping does not apply");
-        (mapped.map(|mapped| (IpAddr::V6(mapped), Rule::Eam(eam))), "translated")
-    } else {
-        let mapped = match forbidden(tables, queried) {
-            Some(why) => Err(why),
-            None => Ok((IpAddr::V6(tables.policy.prefix.embed(queried)), rfc_6052(tables))),
-        };
-        let as_destination = match (is_translatable, tables.service_pools.contains(queried)) {
-            (true, _) => "translated",
-            (false, true) => "dropped: in a service pool without an EAM",
-            (false, false) => "left to the kernel: not ours",
-        };
-        (mapped, as_destination)
-    };
-    Answer { address: IpAddr::V4(queried), becomes, as_destination }
-}
-
-fn query_v6(tables: &Tables, queried: Ipv6Addr) -> Answer<'_> {
-    let prefix = tables.policy.prefix;
-    let as_destination = match prefix.contains(queried) {
-        true => "translated",
-        false => "left to the kernel: native IPv6",
-    };
-    let becomes = if address::is_illegal_source_v6(queried) {
-        Err("no packet from it is forwarded (RFC 7915, 5.1)")
-    } else if let Some(eam) = tables.eam.find_v6(queried) {
-        let mapped = eam.v6_to_v4(queried).ok_or("its mapping does not apply");
-        mapped.map(|mapped| (IpAddr::V4(mapped), Rule::Eam(eam)))
-    } else {
-        match prefix.extract(queried) {
-            None => Err("no EAM and no translation prefix covers it"),
-            Some(mapped) if address::is_illegal_destination_v4(mapped) => {
-                Err("it stands for an IPv4 address that is never forwarded (RFC 1812, 5.3.7)")
-            }
-            Some(mapped) => match forbidden(tables, mapped) {
-                Some(why) => Err(why),
-                None => Ok((IpAddr::V4(mapped), rfc_6052(tables))),
-            },
+fn query_v4<'t>(tables: &'t Tables, own: OwnAddresses, queried: Ipv4Addr) -> Answer<'t> {
+    let eam = tables.eam.find_v4(queried);
+    let is_illegal = address::is_illegal_source_v4(queried);
+    let becomes = match (eam, forbidden(tables, queried)) {
+        _ if is_illegal => Err("no packet from or to it is forwarded (RFC 1812, 5.3.7)"),
+        (Some(eam), _) => by_eam(eam, eam.v4_to_v6(queried).map(IpAddr::V6)),
+        (None, Some(why)) => Err(why),
+        (None, None) => {
+            let mapped = tables.policy.prefix.embed(queried);
+            Ok((IpAddr::V6(mapped), rfc_6052(tables)))
         }
     };
-    Answer { address: IpAddr::V6(queried), becomes, as_destination }
+    let is_translatable =
+        tables.ipv4_translatable.contains(queried) && !tables.denylist4.contains(queried);
+    let is_service = tables.service_pools.contains(queried);
+    let as_destination = if own.ipv4 == Some(queried) {
+        OWN
+    } else if eam.is_none() && !is_translatable && !is_service {
+        "left to the kernel: not ours"
+    } else if becomes.is_err() {
+        "dropped"
+    } else if eam.is_none() && !is_translatable {
+        "dropped: in a service pool without an EAM"
+    } else {
+        "translated"
+    };
+    Answer {
+        address: IpAddr::V4(queried),
+        becomes,
+        as_destination: as_destination.to_owned(),
+    }
+}
+
+fn query_v6<'t>(tables: &'t Tables, own: OwnAddresses, queried: Ipv6Addr) -> Answer<'t> {
+    let prefix = tables.policy.prefix;
+    let mapped = match tables.eam.find_v6(queried) {
+        _ if address::is_illegal_source_v6(queried) => {
+            Err("no packet from it is forwarded (RFC 7915, 5.1)")
+        }
+        Some(eam) => by_eam(eam, eam.v6_to_v4(queried)),
+        None => match prefix.extract(queried) {
+            None => Err("no EAM and no translation prefix covers it"),
+            Some(mapped) => match forbidden(tables, mapped) {
+                Some(why) => Err(why),
+                None => Ok((mapped, rfc_6052(tables))),
+            },
+        },
+    };
+    let mapped = match mapped {
+        Ok((mapped, _)) if address::is_illegal_destination_v4(mapped) => {
+            Err("it stands for an IPv4 address that is never forwarded (RFC 1812, 5.3.7)")
+        }
+        other => other,
+    };
+    let as_destination = match &mapped {
+        _ if own.ipv6 == Some(queried) => OWN.to_owned(),
+        _ if !prefix.contains(queried) => "left to the kernel: native IPv6".to_owned(),
+        Err(_) => "dropped".to_owned(),
+        // RFC 7757, 4.2.2, condition set A.
+        Ok((mapped, Rule::Rfc6052(_))) if tables.policy.hairpin == Hairpin::Intrinsic => {
+            match tables.eam.v4_to_v6(*mapped) {
+                Some(service) => format!("translated and straight back, to {service}"),
+                None => "translated".to_owned(),
+            }
+        }
+        Ok(_) => "translated".to_owned(),
+    };
+    let becomes = mapped.map(|(mapped, rule)| (IpAddr::V4(mapped), rule));
+    Answer {
+        address: IpAddr::V6(queried),
+        becomes,
+        as_destination,
+    }
+}
+
+fn by_eam<T>(eam: &Eam, mapped: Option<T>) -> Result<(T, Rule<'_>), &'static str> {
+    let mapped = mapped.ok_or("its mapping does not apply")?;
+    Ok((mapped, Rule::Eam(eam)))
 }
 
 impl Answer<'_> {
     fn as_text(&self) -> String {
-        let Self { address, as_destination, .. } = self;
+        let Self {
+            address,
+            as_destination,
+            ..
+        } = self;
         match &self.becomes {
-            Err(why) => format!("{address} is not translated: {why}; as a destination: {as_destination}"),
+            Err(why) => {
+                format!("{address} is not translated: {why}; as a destination: {as_destination}")
+            }
             Ok((mapped, rule)) => {
                 let rule = match rule {
                     Rule::Eam(eam) => {
-                        let name = eam.name().map_or(String::new(), |name| format!(" \"{name}\""));
-                        format!("EAM{name} {} <-> {} ({})", eam.ipv4(), eam.ipv6(), eam.place())
+                        let name = eam
+                            .name()
+                            .map_or(String::new(), |name| format!(" \"{name}\""));
+                        format!(
+                            "EAM{name} {} <-> {} ({})",
+                            eam.ipv4(),
+                            eam.ipv6(),
+                            eam.place()
+                        )
                     }
                     Rule::Rfc6052(prefix) => format!("RFC 6052 under {prefix}"),
                 };

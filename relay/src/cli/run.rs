@@ -11,14 +11,21 @@ use tracing_subscriber::EnvFilter;
 pub(super) fn run(path: &Path) -> anyhow::Result<ExitCode> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let colours = std::io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours);
     log.with_writer(std::io::stderr).with_target(false).init();
     let Some((mut config, eams)) = super::load(path) else {
         return Ok(ExitCode::FAILURE);
     };
     // Nobody outside may predict Identifications (RFC 7739).
     config.policy.identification_key = random()?;
-    info!("{}: {} mappings, {} interfaces", path.display(), eams.len(), config.interfaces.len());
+    info!(
+        "{}: {} mappings, {} interfaces",
+        path.display(),
+        eams.len(),
+        config.interfaces.len()
+    );
     let tables = Tables::new(&config, eams);
     daemon::run(&config, tables)?;
     Ok(ExitCode::SUCCESS)

@@ -6,6 +6,7 @@ use crate::tables::Tables;
 use relay_core::counters::Counters;
 use serde_json::json;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -22,9 +23,26 @@ pub(super) fn run(
     let tables = Tables::new(&config, eams);
     let mut relay = Offline::new(&config, tables);
     let mut reader = Reader::open(input)?;
+    if is_same_file(input, output) {
+        eprintln!(
+            "siit-relay: {} is the input, too; write to another file",
+            output.display()
+        );
+        return Ok(ExitCode::from(2));
+    }
     let mut read = 0u64;
     let mut writer = None;
-    while let Some((link, packet)) = reader.next()? {
+    // Of a damaged file, what comes before the damage is translated all the same.
+    let mut damage = None;
+    loop {
+        let (link, packet) = match reader.read() {
+            Ok(Some(next)) => next,
+            Ok(None) => break,
+            Err(error) => {
+                damage = Some(error);
+                break;
+            }
+        };
         read += 1;
         let writer = match &mut writer {
             Some(writer) => writer,
@@ -39,7 +57,16 @@ pub(super) fn run(
         None => Writer::create(output, reader.link()?)?.finish()?,
     }
     print(relay.counters(), read, json, report)?;
-    Ok(ExitCode::SUCCESS)
+    match damage {
+        Some(error) => Err(error.into()),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Says whether two paths lead to one file, which writing would destroy before it is read.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let identify = |path: &Path| path.metadata().ok().map(|data| (data.dev(), data.ino()));
+    identify(one).is_some_and(|one| identify(other) == Some(one))
 }
 
 /// Prints all counters as JSON, or those that moved as a table.
@@ -49,10 +76,17 @@ fn print(
     json: bool,
     report: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let named = counters.iter().map(|(name, count)| (name.to_string(), count));
+    let named = counters
+        .iter()
+        .map(|(name, count)| (name.to_string(), count));
     if json {
-        let counters: serde_json::Map<_, _> = named.map(|(name, count)| (name, json!(count))).collect();
-        writeln!(report, "{:#}", json!({ "packets_read": read, "counters": counters }))?;
+        let counters: serde_json::Map<_, _> =
+            named.map(|(name, count)| (name, json!(count))).collect();
+        writeln!(
+            report,
+            "{:#}",
+            json!({ "packets_read": read, "counters": counters })
+        )?;
         return Ok(());
     }
     writeln!(report, "{read:>12} packets_read")?;

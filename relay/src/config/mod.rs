@@ -3,8 +3,12 @@
 //! [`load`] turns files into a [`Config`] that can only hold what the relay can do. The EAM files
 //! that the configuration names are read with it, since neither is of use without the other.
 
+mod interfaces;
+mod keys;
 mod read;
 mod section;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 use eam_tables::{Eam, Place, PrefixSet4, Problem};
@@ -118,7 +122,10 @@ pub fn load(path: &Path) -> Loaded {
     let contents = match eam_tables::read_text(path) {
         Ok(text) => read::read(path, &text),
         Err(problem) => {
-            return Loaded { usable: None, problems: vec![problem] };
+            return Loaded {
+                usable: None,
+                problems: vec![problem],
+            };
         }
     };
     let eams = eam_tables::load(&contents.eam);
@@ -126,8 +133,10 @@ pub fn load(path: &Path) -> Loaded {
     let mut problems = contents.problems;
     problems.extend(eams.problems);
     Loaded {
-        usable: contents.config.filter(|_| !has_errors).map(|config| (config, eams.entries)),
+        usable: contents
+            .config
+            .filter(|_| !has_errors)
+            .map(|config| (config, eams.entries)),
         problems,
     }
 }
-

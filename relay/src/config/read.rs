@@ -2,61 +2,20 @@
 //!
 //! A value that this version cannot act on is refused, so that nobody relies on what does not happen.
 
+use super::interfaces::interfaces;
+use super::keys::{CONTROL, ICMP, MTU, OWN, TOP, TRANSLATION, WORKERS};
 use super::section::{Problems, Section, auto_or, number, scalar};
-use super::tree::{self, Content, Node};
-use super::{Config, IcmpErrors, Interface, MtuOverride, OwnAddresses, SourceChoice, XdpMode};
-use af_xdp::ZeroCopy;
-use eam_tables::{Place, PrefixSet4, Problem, parse_ipv4_prefix, parse_ipv6_prefix};
+use super::tree::{self, Content};
+use super::{Config, IcmpErrors, MtuOverride, OwnAddresses, SourceChoice};
+use eam_tables::{PrefixSet4, Problem, parse_ipv4_prefix, parse_ipv6_prefix};
 use relay_core::Policy;
-use relay_core::address::Prefix;
+use relay_core::address::{self, Prefix};
 use relay_core::policy::{
     AtomicFragments, Hairpin, Plateaus, ServiceOctet, UdpZeroChecksum, WkpNonGlobal,
 };
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-pub(super) const TOP: [&str; 13] = [
-    "role",
-    "prefix",
-    "eam",
-    "ipv4_translatable",
-    "service_pools",
-    "denylist4",
-    "interfaces",
-    "fast_path",
-    "forwarding",
-    "translation",
-    "icmp",
-    "control",
-    "workers",
-];
-pub(super) const INTERFACE: [&str; 4] = ["name", "xdp", "queues", "zero_copy"];
-pub(super) const TRANSLATION: [&str; 10] = [
-    "hairpin",
-    "atomic_fragments",
-    "udp_zero_checksum",
-    "traffic_class",
-    "tos",
-    "lowest_ipv6_mtu",
-    "mtu",
-    "mtu_plateaus",
-    "tcp_mss_clamp",
-    "wkp_non_global",
-];
-pub(super) const MTU: [&str; 2] = ["ipv4", "ipv6"];
-pub(super) const ICMP: [&str; 7] = [
-    "errors",
-    "rate",
-    "own",
-    "ipv4_sources",
-    "ipv6_sources",
-    "source_choice",
-    "interface_object",
-];
-pub(super) const OWN: [&str; 2] = ["ipv4", "ipv6"];
-pub(super) const CONTROL: [&str; 2] = ["socket", "metrics"];
-pub(super) const WORKERS: [&str; 1] = ["cpus"];
 
 /// What a configuration file holds.
 pub(super) struct Contents {
@@ -74,25 +33,37 @@ pub(super) fn read(path: &Path, text: &str) -> Contents {
     let root = match tree::parse(&shared, text) {
         Ok(root) => root,
         Err(problem) => {
-            return Contents { config: None, eam: Vec::new(), problems: vec![problem] };
+            return Contents {
+                config: None,
+                eam: Vec::new(),
+                problems: vec![problem],
+            };
         }
     };
     if matches!(root.content, Content::Nothing) {
         problems.whole_file("the file is empty; `prefix` and `interfaces` are needed at least");
-        return Contents { config: None, eam: Vec::new(), problems: problems.finish() };
+        return Contents {
+            config: None,
+            eam: Vec::new(),
+            problems: problems.finish(),
+        };
     }
     let mut top = Section::open(root, "", &TOP, &mut problems);
     let eam = eam(&mut top, path, &mut problems);
     let config = config(top, eam.clone(), &mut problems);
     let has_errors = problems.has_errors();
-    Contents { config: config.filter(|_| !has_errors), eam, problems: problems.finish() }
+    Contents {
+        config: config.filter(|_| !has_errors),
+        eam,
+        problems: problems.finish(),
+    }
 }
 
 fn config(mut top: Section, eam: Vec<PathBuf>, problems: &mut Problems) -> Option<Config> {
     top.choice("role", (), &[("border", ())], problems, &["edge"]);
     let prefix = top.require("prefix", problems);
-    let prefix = prefix.and_then(|node| {
-        scalar("prefix", &node.place, &node, problems, translation_prefix)
+    let prefix = prefix.and_then(|(key_place, node)| {
+        scalar("prefix", &key_place, &node, problems, translation_prefix)
     });
     let ipv4_translatable = prefixes(&mut top, "ipv4_translatable", problems);
     let service_pools = prefixes(&mut top, "service_pools", problems);
@@ -102,10 +73,13 @@ fn config(mut top: Section, eam: Vec<PathBuf>, problems: &mut Problems) -> Optio
     top.choice("forwarding", (), &[("direct", ())], problems, &["kernel"]);
     let (policy, mtu) = translation(&mut top, prefix.unwrap_or(Prefix::WELL_KNOWN), problems);
     let (icmp, interface_object) = icmp(&mut top, problems);
-    let policy = Policy { interface_object, ..policy };
+    let policy = Policy {
+        interface_object,
+        ..policy
+    };
     control(&mut top, problems);
     let mut workers = top.section("workers", &WORKERS, problems);
-    let cpus = numbers(&mut workers, "cpus", "auto", problems);
+    let cpus = workers.numbers("cpus", "auto", 4095, problems);
     prefix?;
     Some(Config {
         policy,
@@ -132,12 +106,23 @@ fn eam(top: &mut Section, config: &Path, problems: &mut Problems) -> Vec<PathBuf
     let folder = config.parent().unwrap_or(Path::new(""));
     let mut paths: Vec<PathBuf> = Vec::new();
     for node in &nodes {
+        if matches!(node.content, Content::List(_) | Content::Mapping(_)) {
+            let message = format!(
+                "`eam` must be a path or a list of paths, found {}; mappings have a file of their own",
+                node.content
+            );
+            problems.error(&node.place, message);
+            continue;
+        }
         let path = scalar("eam", &key_place, node, problems, |text| {
             let path = folder.join(text);
-            match std::fs::File::open(&path) {
-                Ok(_) if paths.contains(&path) => Err("the file is listed twice".to_owned()),
+            match std::fs::File::open(&path).and_then(|file| file.metadata()) {
+                Ok(_) if paths.contains(&path) => Err("is listed twice".to_owned()),
+                Ok(metadata) if metadata.is_dir() => {
+                    Err("is a directory; name the files".to_owned())
+                }
                 Ok(_) => Ok(path),
-                Err(error) => Err(format!("cannot open {}: {error}", path.display())),
+                Err(error) => Err(format!("cannot open `{}`: {error}", path.display())),
             }
         });
         paths.extend(path);
@@ -147,87 +132,56 @@ fn eam(top: &mut Section, config: &Path, problems: &mut Problems) -> Vec<PathBuf
 
 fn translation_prefix(text: &str) -> Result<Prefix, String> {
     let net = parse_ipv6_prefix(text).map_err(|error| error.to_string())?;
+    if address::is_illegal_source_v6(net.network()) {
+        return Err(
+            "a translation prefix must be of unicast addresses that routers forward".to_owned(),
+        );
+    }
     Prefix::new(net.network(), net.prefix_len()).map_err(|error| error.to_string())
 }
 
 fn prefixes(top: &mut Section, key: &str, problems: &mut Problems) -> PrefixSet4 {
-    top.items(key, problems, parse_ipv4_prefix).into_iter().collect()
+    top.items(key, problems, parse_ipv4_prefix)
+        .into_iter()
+        .collect()
 }
 
-fn interfaces(top: &mut Section, problems: &mut Problems) -> Vec<Interface> {
-    let Some(node) = top.require("interfaces", problems) else {
-        return Vec::new();
-    };
-    let items = match node.content {
-        Content::List(items) if !items.is_empty() => items,
-        content => {
-            let found = match content {
-                Content::List(_) => "an empty list".to_owned(),
-                Content::Nothing | Content::Scalar(_) | Content::Mapping(_) => content.to_string(),
-            };
-            let message = format!("`interfaces` must be a list of mappings with `name`, found {found}");
-            problems.error(&node.place, message);
-            return Vec::new();
-        }
-    };
-    let mut interfaces: Vec<Interface> = Vec::new();
-    for item in items {
-        let Some(interface) = interface(item, problems) else {
-            continue;
-        };
-        if let Some(first) = interfaces.iter().find(|other| other.name == interface.name) {
-            let message = format!("interface `{}` is listed twice; the first is at {}", first.name, first.place);
-            problems.error(&interface.place, message);
-        } else {
-            interfaces.push(interface);
-        }
-    }
-    interfaces
-}
-
-fn interface(item: Node, problems: &mut Problems) -> Option<Interface> {
-    let mut section = Section::open(item, "interfaces.", &INTERFACE, problems);
-    let xdp = [("auto", XdpMode::Auto), ("native", XdpMode::Native), ("generic", XdpMode::Generic)];
-    let xdp = section.choice("xdp", XdpMode::Auto, &xdp, problems, &[]);
-    let zero_copy = [("auto", ZeroCopy::Auto), ("on", ZeroCopy::On), ("off", ZeroCopy::Off)];
-    let zero_copy = section.choice("zero_copy", ZeroCopy::Auto, &zero_copy, problems, &[]);
-    let queues = numbers(&mut section, "queues", "all", problems);
-    let node = section.require("name", problems)?;
-    let name = scalar("interfaces.name", &node.place, &node, problems, interface_name)?;
-    Some(Interface { name, place: node.place, xdp, queues, zero_copy })
-}
-
-/// Checks a name by the kernel's rule, so that a typing error is not taken for a missing interface.
-fn interface_name(text: &str) -> Result<String, &'static str> {
-    let is_valid = !text.is_empty()
-        && text.len() <= 15
-        && text != "."
-        && text != ".."
-        && !text.contains(|c: char| c == '/' || c == ':' || c.is_whitespace());
-    is_valid
-        .then(|| text.to_owned())
-        .ok_or("an interface name has 1 to 15 octets, without spaces, `/` and `:`")
-}
-
-/// Reads a list of numbers, or the word that stands for all of them.
-fn numbers(section: &mut Section, key: &str, all: &str, problems: &mut Problems) -> Option<Vec<u32>> {
-    section.scalar_or_items(key, all, problems, number(0, 4095))
-}
-
-fn translation(top: &mut Section, prefix: Prefix, problems: &mut Problems) -> (Policy, MtuOverride) {
+fn translation(
+    top: &mut Section,
+    prefix: Prefix,
+    problems: &mut Problems,
+) -> (Policy, MtuOverride) {
     let mut section = top.section("translation", &TRANSLATION, problems);
     let default = Policy::new(prefix);
-    let hairpin = [("intrinsic", Hairpin::Intrinsic), ("simple", Hairpin::Simple), ("off", Hairpin::Off)];
+    let hairpin = [
+        ("intrinsic", Hairpin::Intrinsic),
+        ("simple", Hairpin::Simple),
+        ("off", Hairpin::Off),
+    ];
     let zero = [
         ("drop", UdpZeroChecksum::Drop),
         ("compute", UdpZeroChecksum::Compute),
         ("forward", UdpZeroChecksum::Forward),
     ];
-    let non_global = [("drop", WkpNonGlobal::Drop), ("translate", WkpNonGlobal::Translate)];
+    let non_global = [
+        ("drop", WkpNonGlobal::Drop),
+        ("translate", WkpNonGlobal::Translate),
+    ];
     let policy = Policy {
         hairpin: section.choice("hairpin", default.hairpin, &hairpin, problems, &[]),
-        udp_zero_checksum: section.choice("udp_zero_checksum", default.udp_zero_checksum, &zero, problems, &[]),
-        traffic_class: section.parsed("traffic_class", default.traffic_class, problems, service_octet),
+        udp_zero_checksum: section.choice(
+            "udp_zero_checksum",
+            default.udp_zero_checksum,
+            &zero,
+            problems,
+            &[],
+        ),
+        traffic_class: section.parsed(
+            "traffic_class",
+            default.traffic_class,
+            problems,
+            service_octet,
+        ),
         tos: section.parsed("tos", default.tos, problems, service_octet),
         lowest_ipv6_mtu: section.parsed(
             "lowest_ipv6_mtu",
@@ -235,7 +189,13 @@ fn translation(top: &mut Section, prefix: Prefix, problems: &mut Problems) -> (P
             problems,
             number(1280, 65535),
         ),
-        wkp_non_global: section.choice("wkp_non_global", default.wkp_non_global, &non_global, problems, &[]),
+        wkp_non_global: section.choice(
+            "wkp_non_global",
+            default.wkp_non_global,
+            &non_global,
+            problems,
+            &[],
+        ),
         atomic_fragments: section.choice(
             "atomic_fragments",
             default.atomic_fragments,
@@ -246,7 +206,13 @@ fn translation(top: &mut Section, prefix: Prefix, problems: &mut Problems) -> (P
         mtu_plateaus: plateaus(&mut section, problems),
         ..default
     };
-    section.choice("tcp_mss_clamp", (), &[("off", ())], problems, &["auto"]);
+    section.parsed("tcp_mss_clamp", (), problems, |text| {
+        match (text, text.parse::<u16>()) {
+            ("off", _) => Ok(()),
+            ("auto", _) | (_, Ok(_)) => Err("is not available in this version; use `off`"),
+            (_, Err(_)) => Err("must be `off`"),
+        }
+    });
     let mut section = section.section("mtu", &MTU, problems);
     let mtu = MtuOverride {
         ipv4: section.parsed("ipv4", None, problems, auto_or(number(68, 65535))),
@@ -263,7 +229,10 @@ fn plateaus(section: &mut Section, problems: &mut Problems) -> Plateaus {
     let values = section.items("mtu_plateaus", problems, number(68, 65535));
     let values: Vec<u16> = values.into_iter().map(|value| value as u16).collect();
     Plateaus::new(&values).unwrap_or_else(|| {
-        let message = format!("`translation.mtu_plateaus` may have {} values at most", Plateaus::MAX);
+        let message = format!(
+            "`translation.mtu_plateaus` may have {} values at most",
+            Plateaus::MAX
+        );
         problems.error(&place, message);
         Plateaus::RFC_1191
     })
@@ -298,44 +267,109 @@ fn icmp(top: &mut Section, problems: &mut Problems) -> (IcmpErrors, bool) {
         ("random", SourceChoice::Random),
         ("hop-limit", SourceChoice::HopLimit),
     ];
-    let source_choice = section.choice("source_choice", SourceChoice::Random, &choices, problems, &[]);
+    let source_choice = section.choice(
+        "source_choice",
+        SourceChoice::Random,
+        &choices,
+        problems,
+        &[],
+    );
     let on_off = [("on", true), ("off", false)];
     let interface_object = section.choice("interface_object", true, &on_off, problems, &[]);
     let ipv4_sources = section.items("ipv4_sources", problems, parse_ipv4_prefix);
     let ipv6_sources = section.items("ipv6_sources", problems, parse_ipv6_prefix);
     let mut own = section.section("own", &OWN, problems);
     let own = OwnAddresses {
-        ipv4: own.parsed("ipv4", None, problems, auto_or(str::parse::<Ipv4Addr>)),
-        ipv6: own.parsed("ipv6", None, problems, auto_or(str::parse::<Ipv6Addr>)),
+        ipv4: own.parsed("ipv4", None, problems, auto_or(own_v4)),
+        ipv6: own.parsed("ipv6", None, problems, auto_or(own_v6)),
     };
     let rate = match errors {
         Errors::On => None,
         Errors::RateLimited => Some(rate),
         Errors::Off => Some(0),
     };
-    let icmp = IcmpErrors { rate, own, ipv4_sources, ipv6_sources, source_choice };
+    let icmp = IcmpErrors {
+        rate,
+        own,
+        ipv4_sources,
+        ipv6_sources,
+        source_choice,
+    };
     (icmp, interface_object)
 }
 
-fn control(top: &mut Section, problems: &mut Problems) {
-    let mut section = top.section("control", &CONTROL, problems);
-    for key in CONTROL {
-        let place = section.place_of(key);
-        no_effect(&format!("control.{key}"), place, "the relay does not listen yet", problems);
+fn own_v4(text: &str) -> Result<Ipv4Addr, &'static str> {
+    match text.parse() {
+        Ok(address) if address::is_illegal_source_v4(address) => {
+            Err("no packet from it would be forwarded")
+        }
+        Ok(address) => Ok(address),
+        Err(_) => Err("must be `auto` or an IPv4 address"),
     }
-    section.parsed("socket", (), problems, |text| match Path::new(text).is_absolute() {
-        true => Ok(()),
-        false => Err("must be an absolute path"),
-    });
-    section.parsed("metrics", (), problems, |text| match text.parse::<SocketAddr>() {
-        Ok(_) => Ok(()),
-        Err(_) => Err("must be an address and a port, as 127.0.0.1:9469 or [::1]:9469"),
-    });
 }
 
-/// Warns about a key whose value is understood but changes nothing.
-fn no_effect(name: &str, place: Option<Place>, why: &str, problems: &mut Problems) {
-    if let Some(place) = place {
-        problems.warning(&place, format!("`{name}` has no effect: {why}"));
+fn own_v6(text: &str) -> Result<Ipv6Addr, &'static str> {
+    match text.parse() {
+        Ok(address) if address::is_illegal_source_v6(address) => {
+            Err("no packet from it would be forwarded")
+        }
+        Ok(address) => Ok(address),
+        Err(_) => Err("must be `auto` or an IPv6 address"),
+    }
+}
+
+const NO_CONTROL: &str = "the relay does not listen yet";
+
+fn control(top: &mut Section, problems: &mut Problems) {
+    let mut section = top.section("control", &CONTROL, problems);
+    without_effect(
+        &mut section,
+        "socket",
+        NO_CONTROL,
+        problems,
+        |section, problems| {
+            section.parsed("socket", (), problems, |text| {
+                match Path::new(text).is_absolute() {
+                    true => Ok(()),
+                    false => Err("must be an absolute path"),
+                }
+            });
+        },
+    );
+    without_effect(
+        &mut section,
+        "metrics",
+        NO_CONTROL,
+        problems,
+        |section, problems| {
+            section.parsed("metrics", (), problems, |text| {
+                match text.parse::<SocketAddr>() {
+                    Ok(_) => Ok(()),
+                    Err(_) => Err("must be an address and a port, as 127.0.0.1:9469 or [::1]:9469"),
+                }
+            });
+        },
+    );
+}
+
+/// Reads a key whose value is understood but changes nothing, and warns about it.
+fn without_effect(
+    section: &mut Section,
+    key: &str,
+    why: &str,
+    problems: &mut Problems,
+    read: impl FnOnce(&mut Section, &mut Problems),
+) {
+    let place = section.place_of(key);
+    let before = problems.count();
+    read(section, problems);
+    // Whoever has to change the value anyway need not hear that it has no effect.
+    if let Some(place) = place
+        && problems.count() == before
+    {
+        problems.warning(
+            &place,
+            format!("`{}` has no effect: {why}", section.name_of(key)),
+        );
     }
 }

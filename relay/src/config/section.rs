@@ -4,7 +4,7 @@
 //! what cannot be read yields the default, so that reading goes on to the next problem.
 
 use super::tree::{Content, Node};
-use eam_tables::{Place, Problem, Severity, closest};
+use eam_tables::{Place, Problem, Severity, closest, shorten};
 use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +18,10 @@ pub(super) struct Problems {
 
 impl Problems {
     pub(super) fn new(path: Arc<Path>) -> Self {
-        Self { path, found: Vec::new() }
+        Self {
+            path,
+            found: Vec::new(),
+        }
     }
 
     pub(super) fn error(&mut self, place: &Place, message: impl Into<String>) {
@@ -33,13 +36,20 @@ impl Problems {
         self.error(&Place::start_of(self.path.clone()), message);
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.found.len()
+    }
+
     pub(super) fn has_errors(&self) -> bool {
-        self.found.iter().any(|problem| problem.severity == Severity::Error)
+        self.found
+            .iter()
+            .any(|problem| problem.severity == Severity::Error)
     }
 
     /// Returns the problems in the order of the file.
     pub(super) fn finish(mut self) -> Vec<Problem> {
-        self.found.sort_by_key(|problem| (problem.place.line, problem.place.column));
+        self.found
+            .sort_by_key(|problem| (problem.place.line, problem.place.column));
         self.found
     }
 }
@@ -51,19 +61,24 @@ pub(super) struct Section {
     /// What messages call it: nothing for the top of the file, else `name.`.
     prefix: String,
     pairs: Vec<(Place, String, Node)>,
+    /// Whether there is no mapping at all; then it says nothing that a key is missing.
+    is_unreadable: bool,
+    /// The keys for which unknown ones were probably meant.
+    misspelt: Vec<String>,
 }
 
 impl Section {
     /// Opens the mapping in `node`, whose keys must be among `keys`.
     pub(super) fn open(node: Node, prefix: &str, keys: &[&str], problems: &mut Problems) -> Self {
         let Node { place, content } = node;
-        let mut section = Self { place, prefix: prefix.to_owned(), pairs: Vec::new() };
+        let mut section = Self::empty(place, prefix);
         let pairs = match content {
             Content::Mapping(pairs) => pairs,
             Content::Nothing => Vec::new(),
             Content::Scalar(_) | Content::List(_) => {
                 let message = format!("expected a mapping with {}, found {content}", list(keys));
                 problems.error(&section.place, message);
+                section.is_unreadable = true;
                 Vec::new()
             }
         };
@@ -74,17 +89,32 @@ impl Section {
             };
             if !keys.contains(&name.as_str()) {
                 let hint = match closest(&name, keys) {
-                    Some(meant) => format!("did you mean `{meant}`?"),
+                    Some(meant) => {
+                        section.misspelt.push(meant.to_owned());
+                        format!("did you mean `{meant}`?")
+                    }
                     None => format!("known are {}", list(keys)),
                 };
+                let name = shorten(&name);
                 problems.error(&key.place, format!("unknown key `{prefix}{name}`; {hint}"));
-            } else if section.pairs.iter().any(|(_, other, _)| *other == name) {
-                problems.error(&key.place, format!("duplicate key `{prefix}{name}`"));
+            } else if let Some(first) = section.place_of(&name) {
+                let message = format!("duplicate key `{prefix}{name}`; the first is at {first}");
+                problems.error(&key.place, message);
             } else {
                 section.pairs.push((key.place, name, value));
             }
         }
         section
+    }
+
+    fn empty(place: Place, prefix: &str) -> Self {
+        Self {
+            place,
+            prefix: prefix.to_owned(),
+            pairs: Vec::new(),
+            is_unreadable: false,
+            misspelt: Vec::new(),
+        }
     }
 
     /// Takes a key out: where the key stands, and its value.
@@ -94,13 +124,18 @@ impl Section {
         Some((place, node))
     }
 
-    /// Takes a key out that has to be there.
-    pub(super) fn require(&mut self, key: &str, problems: &mut Problems) -> Option<Node> {
+    /// Takes a key out that has to be there: where the key stands, and its value.
+    pub(super) fn require(&mut self, key: &str, problems: &mut Problems) -> Option<(Place, Node)> {
         let taken = self.take(key);
-        if taken.is_none() {
-            problems.error(&self.place, format!("the key `{}{key}` is missing", self.prefix));
+        // One slip of the pen is one problem.
+        if taken.is_none() && !self.is_unreadable && !self.misspelt.iter().any(|meant| meant == key)
+        {
+            problems.error(
+                &self.place,
+                format!("the key `{}{key}` is missing", self.prefix),
+            );
         }
-        taken.map(|(_, node)| node)
+        taken
     }
 
     /// Takes out a mapping, which is empty if the key is not there.
@@ -108,7 +143,7 @@ impl Section {
         let prefix = format!("{}{key}.", self.prefix);
         match self.take(key) {
             Some((_, node)) => Self::open(node, &prefix, keys, problems),
-            None => Self { place: self.place.clone(), prefix, pairs: Vec::new() },
+            None => Self::empty(self.place.clone(), &prefix),
         }
     }
 
@@ -122,7 +157,7 @@ impl Section {
     ) -> T {
         match self.take(key) {
             Some((place, node)) => {
-                let name = format!("{}{key}", self.prefix);
+                let name = self.name_of(key);
                 scalar(&name, &place, &node, problems, parse).unwrap_or(default)
             }
             None => default,
@@ -144,7 +179,10 @@ impl Section {
             }
             let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
             if later.contains(&text) {
-                return Err(format!("is not available in this version; use {}", list(&words)));
+                return Err(format!(
+                    "is not available in this version; use {}",
+                    list(&words)
+                ));
             }
             Err(match words.as_slice() {
                 [only] => format!("must be `{only}`"),
@@ -153,28 +191,57 @@ impl Section {
         })
     }
 
+    /// Returns what messages call a key.
+    pub(super) fn name_of(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
     /// Returns where a key stands that has not been taken out.
     pub(super) fn place_of(&self, key: &str) -> Option<Place> {
         let pair = self.pairs.iter().find(|(_, name, _)| name == key);
         pair.map(|(place, _, _)| place.clone())
     }
 
-    /// Takes out a list of values that `parse` understands, or the word `all`, which yields `None`.
-    pub(super) fn scalar_or_items<T, E: Display>(
+    /// Takes out a list of different numbers up to `high`, or the word `all`, which yields `None`.
+    pub(super) fn numbers(
         &mut self,
         key: &str,
         all: &str,
+        high: u32,
         problems: &mut Problems,
-        parse: impl Fn(&str) -> Result<T, E>,
-    ) -> Option<Vec<T>> {
-        let is_all = self.pairs.iter().any(|(_, name, node)| {
-            name == key && matches!(&node.content, Content::Scalar(text) if text == all)
-        });
-        if is_all || self.place_of(key).is_none() {
-            self.take(key);
-            return None;
+    ) -> Option<Vec<u32>> {
+        let (key_place, node) = self.take(key)?;
+        let name = self.name_of(key);
+        let items = match node.content {
+            Content::Scalar(text) if text == all => return None,
+            Content::List(items) if !items.is_empty() => items,
+            content @ (Content::Nothing
+            | Content::Scalar(_)
+            | Content::List(_)
+            | Content::Mapping(_)) => {
+                let (place, found) = match content {
+                    Content::List(_) => (&node.place, "an empty list".to_owned()),
+                    Content::Nothing => (&key_place, "nothing".to_owned()),
+                    Content::Scalar(_) | Content::Mapping(_) => (&node.place, content.to_string()),
+                };
+                problems.error(
+                    place,
+                    format!("`{name}` must be `{all}` or a list of numbers, found {found}"),
+                );
+                return None;
+            }
+        };
+        let mut numbers = Vec::new();
+        for item in &items {
+            let number = scalar(&name, &item.place, item, problems, |text| {
+                match number(0, high)(text)? {
+                    number if numbers.contains(&number) => Err("is listed twice".to_owned()),
+                    number => Ok(number),
+                }
+            });
+            numbers.extend(number);
         }
-        Some(self.items(key, problems, parse))
+        Some(numbers)
     }
 
     /// Takes out a list of values that `parse` understands; what it does not is left out.
@@ -184,13 +251,26 @@ impl Section {
         problems: &mut Problems,
         parse: impl Fn(&str) -> Result<T, E>,
     ) -> Vec<T> {
-        let name = format!("{}{key}", self.prefix);
+        let name = self.name_of(key);
         let items = match self.take(key) {
             None => Vec::new(),
-            Some((_, Node { content: Content::List(items), .. })) => items,
+            Some((
+                _,
+                Node {
+                    content: Content::List(items),
+                    ..
+                },
+            )) => items,
             Some((place, node)) => {
-                let place = if matches!(node.content, Content::Nothing) { &place } else { &node.place };
-                problems.error(place, format!("`{name}` must be a list, found {}", node.content));
+                let place = if matches!(node.content, Content::Nothing) {
+                    &place
+                } else {
+                    &node.place
+                };
+                problems.error(
+                    place,
+                    format!("`{name}` must be a list, found {}", node.content),
+                );
                 Vec::new()
             }
         };
@@ -212,11 +292,24 @@ pub(super) fn scalar<T, E: Display>(
     match &node.content {
         Content::Scalar(text) => match parse(text) {
             Ok(value) => return Some(value),
-            Err(error) => problems.error(&node.place, format!("`{name}`: `{text}`: {error}")),
+            Err(error) => {
+                let (error, shown) = (error.to_string(), shorten(text));
+                // Some errors quote the value themselves.
+                let message = match !shown.is_empty() && error.starts_with(&shown)
+                    || error.contains(&format!("`{shown}`"))
+                {
+                    true => format!("`{name}`: {error}"),
+                    false => format!("`{name}`: `{shown}`: {error}"),
+                };
+                problems.error(&node.place, message);
+            }
         },
         Content::Nothing => problems.error(key_place, format!("`{name}` has no value")),
         Content::List(_) | Content::Mapping(_) => {
-            problems.error(&node.place, format!("`{name}` must be a single value, found {}", node.content));
+            problems.error(
+                &node.place,
+                format!("`{name}` must be a single value, found {}", node.content),
+            );
         }
     }
     None

@@ -3,7 +3,7 @@
 //! Nothing is judged here but the YAML itself, so that all that is wrong with the content can be
 //! told at once. Limits keep a hostile file from costing more than its size warrants.
 
-use eam_tables::{Place, Problem};
+use eam_tables::{Place, Problem, printable, shorten};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::{Location, MessageFormatter, Spanned};
 use std::fmt;
@@ -30,7 +30,7 @@ impl fmt::Display for Content {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nothing => formatter.write_str("nothing"),
-            Self::Scalar(text) => write!(formatter, "`{text}`"),
+            Self::Scalar(text) => write!(formatter, "`{}`", shorten(text)),
             Self::List(_) => formatter.write_str("a list"),
             Self::Mapping(_) => formatter.write_str("a mapping"),
         }
@@ -44,7 +44,7 @@ impl fmt::Display for Content {
 /// The one [`Problem`] that makes it no YAML, or more than the limits allow.
 pub(super) fn parse(path: &Arc<Path>, text: &str) -> Result<Node, Problem> {
     let options = serde_yaml::options! {
-        budget: serde_yaml::budget! { max_depth: 16, flow_nesting_limit: 16, max_documents: 1 },
+        budget: serde_yaml::budget! { max_depth: 16, flow_nesting_limit: 16, max_documents: 2 },
         duplicate_keys: serde_yaml::DuplicateKeyPolicy::PassThrough,
         merge_keys: serde_yaml::MergeKeyPolicy::AsOrdinary,
         non_finite_float_policy: serde_yaml::NonFiniteFloatPolicy::PassThrough,
@@ -55,8 +55,21 @@ pub(super) fn parse(path: &Arc<Path>, text: &str) -> Result<Node, Problem> {
     match serde_yaml::from_str_with_options::<Spanned<Raw>>(text, options) {
         Ok(raw) => Ok(source.node(raw)),
         Err(error) => {
-            let message = serde_yaml::UserMessageFormatter.format_message(error.without_snippet());
             let location = error.location().unwrap_or(Location::UNKNOWN);
+            let error = error.without_snippet();
+            let message = if matches!(error, serde_yaml::Error::MultipleDocuments { .. }) {
+                "a second YAML document; the configuration is one".to_owned()
+            } else if matches!(error, serde_yaml::Error::Budget { .. }) {
+                "the file is too large, nested too deeply or has too many anchors and aliases"
+                    .to_owned()
+            } else {
+                let message = serde_yaml::UserMessageFormatter.format_message(error);
+                let hint = match source.ends_in_colons(location) {
+                    true => "; an address which ends in `::` must stand in quotes",
+                    false => "",
+                };
+                printable(&message) + hint
+            };
             Err(Problem::error(source.place(location), message))
         }
     }
@@ -76,6 +89,14 @@ impl Source<'_> {
             line: number(location.line()),
             column: number(location.column()),
         }
+    }
+
+    /// Whether the line has a word without quotes that ends in two colons, which YAML takes for a key.
+    fn ends_in_colons(&self, location: Location) -> bool {
+        let line = usize::try_from(location.line().saturating_sub(1)).unwrap_or(usize::MAX);
+        let line = self.text.lines().nth(line).unwrap_or_default();
+        line.split([' ', ',', '}', ']'])
+            .any(|word| word.ends_with("::"))
     }
 
     fn node(&self, raw: Spanned<Raw>) -> Node {

@@ -1,8 +1,8 @@
 //! The control thread: follows the kernel's tables, carries out what workers leave to it, waits for signals.
 
+use super::DaemonError;
 use super::ports::Ports;
 use super::workers::Workers;
-use super::DaemonError;
 use crate::config::{IcmpErrors, MtuOverride};
 use crate::driver::bpf::XdpProgram;
 use crate::driver::kernel::Handover;
@@ -100,7 +100,15 @@ impl Errors {
             let random = self.random.hash_one(self.counters.handled);
             let limit = || self.limiter.take(now);
             let verdicts = &mut self.counters.verdicts;
-            match errors::handle(&request, &tables, &**live, random, limit, verdicts, &mut output) {
+            match errors::handle(
+                &request,
+                &tables,
+                &**live,
+                random,
+                limit,
+                verdicts,
+                &mut output,
+            ) {
                 Outcome::Send(error) => {
                     let packet = &output[..error.length];
                     if self.handover.send(packet, error.destination).is_err() {
@@ -122,7 +130,8 @@ impl Control<'_> {
         let mut publication: Option<Instant> = None;
         let mut is_busy = false;
         loop {
-            let next = publication.map_or(housekeeping, |publication| publication.min(housekeeping));
+            let next =
+                publication.map_or(housekeeping, |publication| publication.min(housekeeping));
             let wait = match is_busy {
                 true => Duration::ZERO,
                 false => next.saturating_duration_since(Instant::now()),
@@ -138,7 +147,12 @@ impl Control<'_> {
             if self.mirror.is_dirty() && now >= *publication.get_or_insert(now + GATHER) {
                 publication = None;
                 self.ports.follow(self.program, self.mirror)?;
-                let live = picture(self.mirror, self.ports, self.mtu, self.shared.live.load().senders());
+                let live = picture(
+                    self.mirror,
+                    self.ports,
+                    self.mtu,
+                    self.shared.live.load().senders(),
+                );
                 self.shared.live.store(Arc::new(live));
             }
             if now >= housekeeping {
@@ -173,10 +187,20 @@ impl Control<'_> {
 }
 
 /// Takes a picture of the network for the workers.
-pub(super) fn picture(mirror: &mut Mirror, ports: &Ports, mtu: MtuOverride, senders: &Senders) -> Live {
+pub(super) fn picture(
+    mirror: &mut Mirror,
+    ports: &Ports,
+    mtu: MtuOverride,
+    senders: &Senders,
+) -> Live {
     let indices = ports.indices();
     let routes = mirror.snapshot(&indices);
-    let addresses = indices.iter().map(|index| mirror.addresses_of(*index).collect());
-    let senders = Senders { ports: addresses.collect(), ..*senders };
+    let addresses = indices
+        .iter()
+        .map(|index| mirror.addresses_of(*index).collect());
+    let senders = Senders {
+        ports: addresses.collect(),
+        ..*senders
+    };
     Live::new(routes, mirror.own_addresses(), mtu, senders)
 }

@@ -92,7 +92,10 @@ pub fn run(config: &Config, tables: Tables) -> Result<(), DaemonError> {
     let mut program = XdpProgram::load()?;
     ports.claim(&mut program, &tables, &mirror)?;
 
-    let senders = Senders { configured: config.icmp.own, ports: Vec::new() };
+    let senders = Senders {
+        configured: config.icmp.own,
+        ports: Vec::new(),
+    };
     let live = control::picture(&mut mirror, &ports, config.mtu, &senders);
     let shared = Arc::new(Shared::new(tables, live).map_err(failed("make an event descriptor"))?);
     let (requests, waiting) = crossbeam::channel::bounded(REQUESTS);
@@ -136,10 +139,20 @@ fn signals() -> Result<UnixStream, DaemonError> {
 fn report(workers: &WorkerCounters, errors: &ErrorCounters, program: Vec<(XdpCounter, u64)>) {
     let mut sum = *workers;
     sum.verdicts.add(&errors.verdicts);
-    let control = [("limited_replies", errors.limited), ("lost_errors_refused", errors.refused)];
+    let control = [
+        ("limited_replies", errors.limited),
+        ("lost_errors_refused", errors.refused),
+    ];
     let control = control.map(|(name, count)| (name.to_owned(), count));
-    let program = program.into_iter().map(|(counter, count)| (counter.name().to_owned(), count));
-    let moved = sum.list().into_iter().chain(control).chain(program).filter(|(_, count)| *count != 0);
+    let program = program
+        .into_iter()
+        .map(|(counter, count)| (counter.name().to_owned(), count));
+    let moved = sum
+        .list()
+        .into_iter()
+        .chain(control)
+        .chain(program)
+        .filter(|(_, count)| *count != 0);
     for (name, count) in moved {
         info!("{name} {count}");
     }

@@ -54,7 +54,9 @@ impl Ports {
             first_socket += port.queues.last().map_or(0, |last| last + 1);
             ports.push(port);
         }
-        if first_socket > layout::SOCKETS_MAX_ENTRIES || ports.len() > layout::PORTS_MAX_ENTRIES as usize {
+        if first_socket > layout::SOCKETS_MAX_ENTRIES
+            || ports.len() > layout::PORTS_MAX_ENTRIES as usize
+        {
             let last = &config.interfaces[config.interfaces.len() - 1];
             let why = format!(
                 "too many interfaces or queues; the relay serves {} and {} in all",
@@ -63,7 +65,11 @@ impl Ports {
             );
             return Err(unfit(last, why));
         }
-        Ok(Self { ports, claimed_v4: PrefixSet4::default(), own: BTreeSet::new() })
+        Ok(Self {
+            ports,
+            claimed_v4: PrefixSet4::default(),
+            own: BTreeSet::new(),
+        })
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Port> {
@@ -77,7 +83,12 @@ impl Ports {
 
     /// Returns the size of UMEM chunks that the longest frame of any port fits in.
     pub(super) fn chunk_size(&self) -> af_xdp::ChunkSize {
-        let longest = self.ports.iter().map(|port| port.mtu + LINK_HEADER).max().unwrap_or(0);
+        let longest = self
+            .ports
+            .iter()
+            .map(|port| port.mtu + LINK_HEADER)
+            .max()
+            .unwrap_or(0);
         match longest {
             0..=SMALL_FRAME => af_xdp::ChunkSize::Octets2048,
             _ => af_xdp::ChunkSize::Octets4096,
@@ -92,7 +103,10 @@ impl Ports {
         mirror: &Mirror,
     ) -> Result<(), DaemonError> {
         let mappings = tables.eam.entries().iter().map(|eam| eam.ipv4());
-        let lists = tables.ipv4_translatable.iter().chain(tables.service_pools.iter());
+        let lists = tables
+            .ipv4_translatable
+            .iter()
+            .chain(tables.service_pools.iter());
         self.claimed_v4 = mappings.chain(lists).collect();
         for prefix in self.claimed_v4.iter() {
             program.set_owner_v4(prefix, Ownership::Relay)?;
@@ -112,13 +126,20 @@ impl Ports {
         for port in &self.ports {
             let name = &port.interface.name;
             let mode = program.attach(name, port.index, port.interface.xdp)?;
-            info!("{name}: XDP attached in {mode} mode, {} queues", port.queues.len());
+            info!(
+                "{name}: XDP attached in {mode} mode, {} queues",
+                port.queues.len()
+            );
         }
         Ok(())
     }
 
     /// Follows what has changed on the interfaces and their addresses.
-    pub(super) fn follow(&mut self, program: &mut XdpProgram, mirror: &Mirror) -> Result<(), DaemonError> {
+    pub(super) fn follow(
+        &mut self,
+        program: &mut XdpProgram,
+        mirror: &Mirror,
+    ) -> Result<(), DaemonError> {
         self.disown(program, mirror)?;
         for port in &mut self.ports {
             let name = &port.interface.name;
@@ -143,8 +164,12 @@ impl Ports {
         let own: BTreeSet<IpAddr> = mirror.own_addresses().collect();
         for address in own.difference(&self.own) {
             match address {
-                IpAddr::V4(address) => program.set_owner_v4((*address).into(), Ownership::Kernel)?,
-                IpAddr::V6(address) => program.set_owner_v6((*address).into(), Ownership::Kernel)?,
+                IpAddr::V4(address) => {
+                    program.set_owner_v4((*address).into(), Ownership::Kernel)?
+                }
+                IpAddr::V6(address) => {
+                    program.set_owner_v6((*address).into(), Ownership::Kernel)?
+                }
             }
         }
         for address in self.own.difference(&own) {
@@ -180,7 +205,11 @@ impl Port {
 
 fn unfit(interface: &Interface, why: impl Into<String>) -> DaemonError {
     let Interface { name, place, .. } = interface;
-    DaemonError::UnfitInterface { place: place.clone(), name: name.clone(), why: why.into() }
+    DaemonError::UnfitInterface {
+        place: place.clone(),
+        name: name.clone(),
+        why: why.into(),
+    }
 }
 
 /// Finds an interface and checks that the relay can use it.
@@ -188,13 +217,20 @@ fn find(interface: &Interface, first_socket: u32, mirror: &Mirror) -> Result<Por
     let Interface { name, place, .. } = interface;
     let found: Option<(u32, &Link)> = mirror.links().find(|(_, link)| link.name == *name);
     let Some((index, link)) = found else {
-        return Err(DaemonError::NoInterface { place: place.clone(), name: name.clone() });
+        return Err(DaemonError::NoInterface {
+            place: place.clone(),
+            name: name.clone(),
+        });
     };
-    let mac = link.mac.ok_or_else(|| unfit(interface, "it is no Ethernet interface"))?;
+    // The loopback's is all zeros.
+    let mac = link.mac.filter(|mac| *mac != [0; 6]);
+    let mac = mac.ok_or_else(|| unfit(interface, "it is no Ethernet interface"))?;
     if let Some(vlan) = link.vlan {
+        let below = mirror
+            .link(vlan.parent)
+            .map_or("in another namespace", |link| &link.name);
         let why = format!(
-            "it is a VLAN interface; name the interface below it (index {}), whose tags the relay handles",
-            vlan.parent,
+            "it is a VLAN interface; name the interface below it: `{below}`; the relay handles its tags"
         );
         return Err(unfit(interface, why));
     }
@@ -204,16 +240,32 @@ fn find(interface: &Interface, first_socket: u32, mirror: &Mirror) -> Result<Por
         .receive;
     let queues = match &interface.queues {
         None => (0..there).collect(),
-        Some(queues) => queues.iter().copied().collect::<BTreeSet<u32>>().into_iter().collect::<Vec<_>>(),
+        Some(queues) => queues
+            .iter()
+            .copied()
+            .collect::<BTreeSet<u32>>()
+            .into_iter()
+            .collect::<Vec<_>>(),
     };
     if let Some(absent) = queues.iter().find(|queue| **queue >= there) {
-        return Err(unfit(interface, format!("it has no receive queue {absent}, only 0 to {}", there - 1)));
+        return Err(unfit(
+            interface,
+            format!("it has no receive queue {absent}, only 0 to {}", there - 1),
+        ));
     }
     if queues.is_empty() {
         return Err(unfit(interface, "`queues` lists none; use `all`"));
     }
+    if (queues.len() as u32) < there {
+        warn!(
+            "{name}: packets to translate that arrive on other queues than {queues:?} are dropped; steer them"
+        );
+    }
     if link.mtu + LINK_HEADER > LARGE_FRAME {
-        warn!("{name}: frames longer than {LARGE_FRAME} octets are lost; the MTU is {}", link.mtu);
+        warn!(
+            "{name}: frames longer than {LARGE_FRAME} octets are lost; the MTU is {}",
+            link.mtu
+        );
     }
     if !link.up {
         warn!("{name}: the interface is down");

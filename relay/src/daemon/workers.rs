@@ -37,11 +37,26 @@ impl Workers {
             Some(cpus) => cpus.clone(),
             None => allowed_cpus()?,
         };
-        let queues = ports.iter().map(|port| port.queues.len()).min().unwrap_or(0);
+        let queues = ports
+            .iter()
+            .map(|port| port.queues.len())
+            .min()
+            .unwrap_or(0);
         let count = queues.min(cpus.len()).max(1);
-        let mut workers = Self { threads: Vec::new(), counters: Vec::new() };
+        let mut workers = Self {
+            threads: Vec::new(),
+            counters: Vec::new(),
+        };
         for number in 0..count {
-            let started = start_one(number, count, cpus.get(number).copied(), ports, program, shared, requests);
+            let started = start_one(
+                number,
+                count,
+                cpus.get(number).copied(),
+                ports,
+                program,
+                shared,
+                requests,
+            );
             match started {
                 Ok((thread, counters)) => {
                     workers.threads.push(thread);
@@ -94,30 +109,47 @@ fn start_one(
         let port = ports.iter().nth(*port);
         let first_socket = port.map_or(0, |port| port.first_socket);
         program.set_socket(first_socket + socket.config().queue, socket)?;
-        let SocketConfig { interface, queue, .. } = socket.config();
-        info!("{interface}: queue {queue} served by worker {number}, {} mode", socket.mode());
+        let SocketConfig {
+            interface, queue, ..
+        } = socket.config();
+        info!(
+            "{interface}: queue {queue} served by worker {number}, {} mode",
+            socket.mode()
+        );
     }
     let handover = Handover::open()?;
-    let worker = Worker::new(umem, sockets, ports.iter().count(), handover, requests.clone());
+    let worker = Worker::new(
+        umem,
+        sockets,
+        ports.iter().count(),
+        handover,
+        requests.clone(),
+    )?;
     let counters = worker.counters();
     let shared = shared.clone();
-    let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-        if let Some(cpu) = cpu {
-            let mut set = CpuSet::new();
-            set.set(cpu);
-            if let Err(error) = sched_setaffinity(None, &set) {
-                error!("worker {number} cannot run on processor {cpu}: {error}");
+    let thread = std::thread::Builder::new()
+        .name(format!("worker-{number}"))
+        .spawn(move || {
+            if let Some(cpu) = cpu {
+                let mut set = CpuSet::new();
+                set.set(cpu);
+                if let Err(error) = sched_setaffinity(None, &set) {
+                    error!("worker {number} cannot run on processor {cpu}: {error}");
+                }
             }
-        }
-        if let Err(error) = worker.run(&shared) {
-            error!("worker {number}: {error}");
-        }
-    });
+            if let Err(error) = worker.run(&shared) {
+                error!("worker {number}: {error}");
+            }
+        });
     Ok((thread.map_err(failed("start a worker thread"))?, counters))
 }
 
 /// Opens the sockets of one worker over one UMEM.
-fn open(number: usize, count: usize, ports: &Ports) -> Result<(Umem, Vec<PortSocket>), DaemonError> {
+fn open(
+    number: usize,
+    count: usize,
+    ports: &Ports,
+) -> Result<(Umem, Vec<PortSocket>), DaemonError> {
     let zero_copy = wanted_zero_copy(ports);
     match open_with(number, count, ports, zero_copy) {
         // One interface has it and another one does not: frames can only be shared by copying.
@@ -163,13 +195,19 @@ fn open_with(
             ring_sizes,
             zero_copy,
         };
-        sockets.push(PortSocket { port: position, socket: Socket::bind(&mut umem, &config)? });
+        sockets.push(PortSocket {
+            port: position,
+            socket: Socket::bind(&mut umem, &config)?,
+        });
     }
     Ok((umem, sockets))
 }
 
 /// Returns the processors that the process may run on.
 fn allowed_cpus() -> Result<Vec<usize>, DaemonError> {
-    let set = sched_getaffinity(None).map_err(|error| failed("read the processor affinity")(error.into()))?;
-    Ok((0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect())
+    let set = sched_getaffinity(None)
+        .map_err(|error| failed("read the processor affinity")(error.into()))?;
+    Ok((0..CpuSet::MAX_CPU)
+        .filter(|cpu| set.is_set(*cpu))
+        .collect())
 }

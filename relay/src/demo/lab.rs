@@ -207,7 +207,7 @@ impl Drop for Directory {
         }
         match fs::remove_dir_all(&self.0) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                eprintln!("siit-relay: cannot remove {}: {error}", self.0.display());
+                tracing::warn!("cannot remove {}: {error}", self.0.display());
             }
             Ok(()) | Err(_) => {}
         }

@@ -99,7 +99,7 @@ const EXPERIMENTS: [Experiment; 6] = [
     },
     Experiment {
         key: "tcp_parallel",
-        title: "200 TCP connections at once",
+        title: "parallel TCP connections",
         limit: Duration::from_secs(15),
         perform: tcp::parallel,
     },

@@ -208,7 +208,7 @@ pub(super) mod tests {
     }
 
     /// An echo request with 13 octets on both sides of the relay.
-    pub(in super::super) fn echo() -> [Vec<u8>; 2] {
+    pub(in crate::demo) fn echo() -> [Vec<u8>; 2] {
         let (mut sent, mut received) = (Vec::new(), Vec::new());
         v4().icmpv4_echo_request(7, 1)
             .write(&mut sent, &[9; 13])

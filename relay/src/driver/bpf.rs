@@ -13,6 +13,7 @@ use aya::programs::{ProgramError, ProgramInfo, Xdp, xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
 use eam_tables::layout::{self, Ownership, Port, XdpCounter};
 use ipnet::{Ipv4Net, Ipv6Net};
+use rustix::io::Errno;
 use std::io;
 use std::os::fd::AsRawFd;
 
@@ -39,13 +40,25 @@ pub enum BpfError {
         source: MapError,
     },
     /// The interface already has a program of somebody else.
-    #[error("interface {interface}: XDP program `{program}` (id {id}) is attached; \
-             detach it with `ip link set dev {interface} xdp off`")]
+    #[error(
+        "interface {interface}: XDP program `{program}` (id {id}) is attached; \
+             detach it with `ip link set dev {interface} xdp off`"
+    )]
     Occupied {
         /// The interface.
         interface: String,
         /// The name of its program.
         program: String,
+        /// The id of its program.
+        id: u32,
+    },
+    /// The interface has the program of a relay that is still running.
+    #[error(
+        "interface {interface}: another relay is running on it (XDP program id {id}); stop that one first"
+    )]
+    InUse {
+        /// The interface.
+        interface: String,
         /// The id of its program.
         id: u32,
     },
@@ -144,7 +157,9 @@ impl XdpProgram {
     ///
     /// [`BpfError::Map`] if the kernel refuses.
     pub fn set_port(&mut self, interface_index: u32, port: &Port) -> Result<(), BpfError> {
-        self.ports.insert(interface_index, port.emit(), 0).map_err(in_map(layout::PORTS))
+        self.ports
+            .insert(interface_index, port.emit(), 0)
+            .map_err(in_map(layout::PORTS))
     }
 
     /// Puts an AF_XDP socket at an index, as [`Port::socket`] counts.
@@ -153,7 +168,9 @@ impl XdpProgram {
     ///
     /// [`BpfError::Map`] if the kernel refuses.
     pub fn set_socket(&mut self, index: u32, socket: &impl AsRawFd) -> Result<(), BpfError> {
-        self.sockets.set(index, socket.as_raw_fd(), 0).map_err(in_map(layout::SOCKETS))
+        self.sockets
+            .set(index, socket.as_raw_fd(), 0)
+            .map_err(in_map(layout::SOCKETS))
     }
 
     /// Says who gets the packets for an IPv4 prefix.
@@ -225,7 +242,11 @@ impl XdpProgram {
                 Ok(_) => return Ok(mode),
                 Err(source) => {
                     let interface = interface.to_owned();
-                    Err(BpfError::Attach { interface, mode, source })
+                    Err(BpfError::Attach {
+                        interface,
+                        mode,
+                        source,
+                    })
                 }
             };
         }
@@ -239,7 +260,10 @@ impl XdpProgram {
     /// [`BpfError::Map`] if the kernel refuses.
     pub fn counters(&self) -> Result<Vec<(XdpCounter, u64)>, BpfError> {
         let sum = |counter: XdpCounter| {
-            let values = self.counters.get(&counter.index(), 0).map_err(in_map(layout::COUNTERS))?;
+            let values = self
+                .counters
+                .get(&counter.index(), 0)
+                .map_err(in_map(layout::COUNTERS))?;
             Ok((counter, values.iter().sum()))
         };
         XdpCounter::ALL.into_iter().map(sum).collect()
@@ -247,7 +271,9 @@ impl XdpProgram {
 }
 
 fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, BpfError> {
-    let program = ebpf.program_mut(layout::PROGRAM).ok_or(BpfError::Missing(layout::PROGRAM))?;
+    let program = ebpf
+        .program_mut(layout::PROGRAM)
+        .ok_or(BpfError::Missing(layout::PROGRAM))?;
     program.try_into().map_err(BpfError::Refused)
 }
 
@@ -271,7 +297,9 @@ fn remove<K: Pod>(
 ) -> Result<(), BpfError> {
     match trie.remove(key) {
         Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
-        Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => {
+            Ok(())
+        }
         Err(source) => Err(BpfError::Map { map, source }),
     }
 }
@@ -279,18 +307,37 @@ fn remove<K: Pod>(
 /// Removes a program that an earlier relay left behind when it died; anybody else's is left alone.
 fn clear_leftover(interface: &str, interface_index: u32) -> Result<(), BpfError> {
     let failed = |action| {
-        move |source| BpfError::Leftover { interface: interface.to_owned(), action, source }
+        move |source| BpfError::Leftover {
+            interface: interface.to_owned(),
+            action,
+            source,
+        }
     };
-    let Some(id) = xdp_link::attached_program(interface_index).map_err(failed("read"))? else {
+    let Some((id, hook)) = xdp_link::attached(interface_index).map_err(failed("read"))? else {
         return Ok(());
     };
     let info = aya::programs::loaded_programs()
         .filter_map(Result::ok)
         .find(|info: &ProgramInfo| info.id() == id);
-    let program = info.as_ref().and_then(ProgramInfo::name_as_str).unwrap_or("?").to_owned();
+    let program = info
+        .as_ref()
+        .and_then(ProgramInfo::name_as_str)
+        .unwrap_or("?")
+        .to_owned();
     if program != layout::PROGRAM {
-        return Err(BpfError::Occupied { interface: interface.to_owned(), program, id });
+        return Err(BpfError::Occupied {
+            interface: interface.to_owned(),
+            program,
+            id,
+        });
     }
-    // A link of a relay that is still running cannot be detached this way: the kernel says EBUSY.
-    xdp_link::detach(interface_index).map_err(failed("detach"))
+    match xdp_link::detach(interface_index, hook) {
+        Err(error) if error.raw_os_error() == Some(Errno::BUSY.raw_os_error()) => {
+            Err(BpfError::InUse {
+                interface: interface.to_owned(),
+                id,
+            })
+        }
+        outcome => outcome.map_err(failed("detach")),
+    }
 }

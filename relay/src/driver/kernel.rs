@@ -35,7 +35,10 @@ impl Handover {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             socket_with(family, SocketType::RAW, flags, Some(ipproto::RAW)).map_err(HandoverError)
         };
-        Ok(Self { v4: open(AddressFamily::INET)?, v6: open(AddressFamily::INET6)? })
+        Ok(Self {
+            v4: open(AddressFamily::INET)?,
+            v6: open(AddressFamily::INET6)?,
+        })
     }
 
     /// Hands over a packet that begins with its network header and goes to `destination`.
@@ -46,9 +49,12 @@ impl Handover {
     /// memory, forbidden by a filter (EPERM).
     pub fn send(&self, packet: &[u8], destination: IpAddr) -> Result<(), Errno> {
         match destination {
-            IpAddr::V4(address) => {
-                sendto(&self.v4, packet, SendFlags::DONTWAIT, &SocketAddrV4::new(address, 0))
-            }
+            IpAddr::V4(address) => sendto(
+                &self.v4,
+                packet,
+                SendFlags::DONTWAIT,
+                &SocketAddrV4::new(address, 0),
+            ),
             IpAddr::V6(address) => {
                 let address = SocketAddrV6::new(address, 0, 0, 0);
                 sendto(&self.v6, packet, SendFlags::DONTWAIT, &address)

@@ -1,9 +1,9 @@
 //! What touches the operating system directly, and the only modules of this package with `unsafe` code.
 
+pub mod bpf;
 pub mod ethtool;
+pub mod kernel;
 pub mod namespace;
 pub mod netlink;
 pub mod object;
-pub mod bpf;
-pub mod kernel;
 pub mod xdp_link;

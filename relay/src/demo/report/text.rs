@@ -18,8 +18,8 @@ const MEASURED_WIDTH: usize = WIDTH - TITLE_WIDTH - VERDICT_WIDTH - 6;
 
 /// Colours, where they are wanted.
 #[derive(Clone, Copy, Debug)]
-pub(in super::super) struct Style {
-    pub(in super::super) has_colours: bool,
+pub(in crate::demo) struct Style {
+    pub(in crate::demo) has_colours: bool,
 }
 
 impl Style {
@@ -49,7 +49,7 @@ impl Style {
 
 impl Report {
     /// Writes the report for people.
-    pub(in super::super) fn write_text(
+    pub(in crate::demo) fn write_text(
         &self,
         style: Style,
         output: &mut impl Write,

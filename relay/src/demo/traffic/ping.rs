@@ -31,12 +31,12 @@ const LONGEST_FROM_SERVER: usize = 1232;
 const REPLY_WAIT: Duration = Duration::from_secs(1);
 
 /// Pings the service from the client.
-pub(in super::super) fn v4_to_v6(ends: Ends<'_>) -> Result<Measured, DemoError> {
+pub(in crate::demo) fn v4_to_v6(ends: Ends<'_>) -> Result<Measured, DemoError> {
     ping(ends.client, SERVICE_V4.into(), &PAYLOADS, ends.patience)
 }
 
 /// Pings the client from the server.
-pub(in super::super) fn v6_to_v4(ends: Ends<'_>) -> Result<Measured, DemoError> {
+pub(in crate::demo) fn v6_to_v4(ends: Ends<'_>) -> Result<Measured, DemoError> {
     let payloads: Vec<usize> = PAYLOADS
         .into_iter()
         .filter(|length| *length <= LONGEST_FROM_SERVER)
@@ -63,13 +63,13 @@ fn ping(
 }
 
 /// A raw socket towards one destination.
-pub(in super::super) struct Pinger {
+pub(in crate::demo) struct Pinger {
     socket: OwnedFd,
     destination: IpAddr,
 }
 
 impl Pinger {
-    pub(in super::super) fn open(from: &Namespace, destination: IpAddr) -> Result<Self, DemoError> {
+    pub(in crate::demo) fn open(from: &Namespace, destination: IpAddr) -> Result<Self, DemoError> {
         let (family, protocol) = match destination {
             IpAddr::V4(_) => (AddressFamily::INET, ipproto::ICMP),
             IpAddr::V6(_) => (AddressFamily::INET6, ipproto::ICMPV6),
@@ -89,7 +89,7 @@ impl Pinger {
     }
 
     /// Sends a request and waits for the reply that belongs to it; returns how long that took.
-    pub(in super::super) fn exchange(
+    pub(in crate::demo) fn exchange(
         &self,
         sequence: u16,
         payload: &[u8],

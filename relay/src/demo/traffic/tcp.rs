@@ -30,22 +30,22 @@ const CONNECT_WAIT: Duration = Duration::from_secs(2);
 const ACCEPT_WAIT: Duration = Duration::from_secs(4);
 
 /// Has the server send a lot to the client.
-pub(in super::super) fn download(ends: Ends<'_>) -> Result<Measured, DemoError> {
+pub(in crate::demo) fn download(ends: Ends<'_>) -> Result<Measured, DemoError> {
     let (client, server) = Service::open(ends)?.connect(ends)?;
     transfer(server, client)
 }
 
 /// Has the client send a lot to the server.
-pub(in super::super) fn upload(ends: Ends<'_>) -> Result<Measured, DemoError> {
+pub(in crate::demo) fn upload(ends: Ends<'_>) -> Result<Measured, DemoError> {
     let (client, server) = Service::open(ends)?.connect(ends)?;
     transfer(client, server)
 }
 
 /// The server's listening socket.
-pub(in super::super) struct Service(TcpListener);
+pub(in crate::demo) struct Service(TcpListener);
 
 impl Service {
-    pub(in super::super) fn open(ends: Ends<'_>) -> Result<Self, DemoError> {
+    pub(in crate::demo) fn open(ends: Ends<'_>) -> Result<Self, DemoError> {
         let listen = || {
             let listener = TcpListener::bind((SERVICE_V6, PORT))?;
             listener.set_nonblocking(true)?;
@@ -60,7 +60,7 @@ impl Service {
     }
 
     /// Opens a connection; returns its client's and its server's end.
-    pub(in super::super) fn connect<'a>(
+    pub(in crate::demo) fn connect<'a>(
         &self,
         ends: Ends<'a>,
     ) -> Result<(Stream<'a>, Stream<'a>), DemoError> {
@@ -142,7 +142,7 @@ fn receive(mut stream: Stream<'_>) -> io::Result<(usize, [u8; 32])> {
 }
 
 /// Has many connections open at the same time and exchanges messages over each.
-pub(in super::super) fn parallel(ends: Ends<'_>) -> Result<Measured, DemoError> {
+pub(in crate::demo) fn parallel(ends: Ends<'_>) -> Result<Measured, DemoError> {
     let service = Service::open(ends)?;
     let begin = Instant::now();
     let (served, visits) = thread::scope(|scope| {
@@ -161,7 +161,8 @@ pub(in super::super) fn parallel(ends: Ends<'_>) -> Result<Measured, DemoError> 
     }
     served?;
     let kibibytes = MESSAGES * MESSAGE / 1024;
-    let text = format!("all answered, {kibibytes} KiB each way on each, {seconds:.2} s");
+    let text =
+        format!("{CONNECTIONS} at once, {kibibytes} KiB each way on each, in {seconds:.2} s");
     Ok(text.into())
 }
 

@@ -21,7 +21,7 @@ const LENGTHS: [usize; 16] = [
 const DATAGRAM_WAIT: Duration = Duration::from_secs(1);
 
 /// Exchanges datagrams between client and server.
-pub(in super::super) fn request_and_reply(ends: Ends<'_>) -> Result<Measured, DemoError> {
+pub(in crate::demo) fn request_and_reply(ends: Ends<'_>) -> Result<Measured, DemoError> {
     let pair = Pair::open(ends)?;
     let answered = all_answered(LENGTHS, |length| {
         let request = Noise::octets(length as u64, length);
@@ -32,13 +32,13 @@ pub(in super::super) fn request_and_reply(ends: Ends<'_>) -> Result<Measured, De
 }
 
 /// A socket of the client, and the server's.
-pub(in super::super) struct Pair {
+pub(in crate::demo) struct Pair {
     client: UdpSocket,
     server: UdpSocket,
 }
 
 impl Pair {
-    pub(in super::super) fn open(ends: Ends<'_>) -> Result<Self, DemoError> {
+    pub(in crate::demo) fn open(ends: Ends<'_>) -> Result<Self, DemoError> {
         let bind = |address: SocketAddr| {
             let socket = UdpSocket::bind(address)?;
             socket.set_nonblocking(true)?;
@@ -60,7 +60,7 @@ impl Pair {
     }
 
     /// Sends a request to the server and back to the client.
-    pub(in super::super) fn exchange(
+    pub(in crate::demo) fn exchange(
         &self,
         request: &[u8],
         patience: Patience<'_>,
