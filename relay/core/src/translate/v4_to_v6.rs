@@ -210,7 +210,7 @@ fn icmp_kind<O: Octets + ?Sized>(
 }
 
 /// Refuses protocol numbers that would change their meaning in IPv6.
-fn check_protocol(protocol: u8) -> Result<(), Refusal> {
+pub(super) fn check_protocol(protocol: u8) -> Result<(), Refusal> {
     match protocol {
         // RFC 7915, 4.2: "IGMP messages [...] SHOULD be silently dropped by the translator".
         2 => Err(DropReason::UntranslatableProtocol.into()),

@@ -217,7 +217,7 @@ fn icmp_kind<O: Octets + ?Sized>(
 }
 
 /// Refuses protocol numbers that would change their meaning in IPv4.
-fn check_protocol(protocol: u8) -> Result<(), DropReason> {
+pub(super) fn check_protocol(protocol: u8) -> Result<(), DropReason> {
     match protocol {
         // The receiver would take these for ICMPv4, whose checksum has no pseudo-header, and for IGMP.
         1 | 2 => Err(DropReason::UntranslatableProtocol),
