@@ -177,6 +177,23 @@ pub struct Piece {
 }
 
 impl Split {
+    /// Returns how to split a packet so that no fragment is longer than `mtu` octets.
+    ///
+    /// `None` if there is no way: the header cannot tell a fragment's place, the MTU is below the least that IPv4 has
+    /// (RFC 791, 3.2), or the packet is a fragment that ends behind the greatest datagram there can be, so that the
+    /// offsets of its pieces would come out as small ones.
+    pub(crate) fn new(rewrite: Rewrite, mtu: u32) -> Option<Self> {
+        let offset = match rewrite.header {
+            NetworkHeader::V4(header) => header.fragment_offset,
+            NetworkHeader::V6(_) => return None,
+            NetworkHeader::V6Fragment(_, fragment) => fragment.offset,
+        };
+        let end = usize::from(offset) * 8 + rewrite.payload;
+        let piece = (mtu as usize).checked_sub(rewrite.header.length())? & !7;
+        let is_possible = mtu >= ipv4::MINIMUM_MTU && end <= usize::from(u16::MAX);
+        is_possible.then_some(Self { rewrite, piece })
+    }
+
     /// Returns the fragments in order.
     ///
     /// RFC 7915, 4.1: offsets go on from the packet's own if it is a fragment itself, and the last piece inherits its flag.
@@ -190,7 +207,7 @@ impl Split {
         (0..payload).step_by(self.piece.max(8)).map(move |start| {
             let end = payload.min(start + self.piece);
             let is_last = end == payload;
-            // The payload is shorter than 65536 octets, so neither number can leave its field.
+            // The datagram is shorter than 65536 octets, so neither number can leave its field.
             let (units, length) = ((start / 8) as u16, (end - start) as u16);
             let header = match header {
                 NetworkHeader::V4(header) => NetworkHeader::V4(ipv4::Header {

@@ -48,7 +48,7 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
         length: received.payload_length(),
         part: Part::new(header.fragment_offset, header.mf),
     };
-    let icmp_kind = icmp_kind(packet, upper)?;
+    let icmp_kind = icmp_kind(packet, upper).map_err(unless_malformed)?;
     // RFC 7915, 4.1: "If the translator gets an illegal source address (e.g., 0.0.0.0, 127.0.0.1, etc.), the
     // translator SHOULD silently discard the packet [...]. Note when translating ICMPv4 Error Messages into ICMPv6, the
     // "illegal" source address will be translated for the purpose of trouble shooting."
@@ -134,7 +134,8 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
         patch,
     };
     let length = rewrite.header.length() + rewrite.payload;
-    let mtu = network.mtu_v6(destination);
+    // RFC 8200, 5: "IPv6 requires that every link in the Internet have an MTU of 1280 octets or greater."
+    let mtu = network.mtu_v6(destination).max(ipv6::MINIMUM_MTU);
     if header.df {
         // RFC 7915, 4.1: "If the DF bit is set and the MTU of the next-hop interface is less than the total length value
         // of the IPv4 packet plus 20": that is the length of the IPv6 packet, but for options, which do not travel, and a
@@ -153,14 +154,8 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
         return Ok(Verdict::Forward(rewrite));
     }
     let header = NetworkHeader::V6Fragment(new_header, fragment.unwrap_or(whole));
-    let piece = (limit as usize).saturating_sub(header.length()) & !7;
-    if piece == 0 {
-        return Err(DropReason::PacketTooBig.into());
-    }
-    Ok(Verdict::Split(Split {
-        rewrite: Rewrite { header, ..rewrite },
-        piece,
-    }))
+    let split = Split::new(Rewrite { header, ..rewrite }, limit);
+    Ok(Verdict::Split(split.ok_or(DropReason::MalformedHeader)?))
 }
 
 /// RFC 7915, 4.4: "The ICMPv4 message, if sent, has a Type of 3 (Destination Unreachable) and a Code of 13 (Communication
@@ -210,7 +205,7 @@ fn icmp_kind<O: Octets + ?Sized>(
 }
 
 /// Refuses protocol numbers that would change their meaning in IPv6.
-fn check_protocol(protocol: u8) -> Result<(), Refusal> {
+pub(super) fn check_protocol(protocol: u8) -> Result<(), Refusal> {
     match protocol {
         // RFC 7915, 4.2: "IGMP messages [...] SHOULD be silently dropped by the translator".
         2 => Err(DropReason::UntranslatableProtocol.into()),

@@ -65,7 +65,7 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
             Part::new(fragment.offset, fragment.more)
         }),
     };
-    check_protocol(upper.protocol)?;
+    check_protocol(upper.protocol).map_err(prohibited)?;
     let icmp_kind = icmp_kind(packet, upper)?;
 
     let (destination, mapped_by) = translator
@@ -131,11 +131,17 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
     }
 
     let length = ipv4::HEADER_LENGTH + upper.length;
+    // RFC 791, 3.2: "Every internet module must be able to forward a datagram of 68 octets without further fragmentation."
+    let mtu = translator
+        .network
+        .mtu_v4(destination)
+        .max(ipv4::MINIMUM_MTU);
     let new = Addresses::V4(source, destination);
     let key = translator.policy.identification_key;
     let new_header = ipv4::Header {
         tos,
-        total_length: u16::try_from(length).map_err(|_| too_big(u32::from(u16::MAX)))?,
+        total_length: u16::try_from(length)
+            .map_err(|_| too_big(mtu.min(u32::from(u16::MAX))))?,
         identification: match walked.fragment {
             // RFC 7915, 5.1.1: "Copied from the low-order 16 bits in the Identification field in the Fragment Header."
             Some(fragment) => fragment.identification as u16,
@@ -167,17 +173,16 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
         payload: upper.length,
         patch: translate_upper(packet, upper, icmp_kind, old, new)?,
     };
-    let mtu = translator.network.mtu_v4(destination);
     if length as u64 <= u64::from(mtu) {
         return Ok(Verdict::Forward(rewrite));
     }
     // RFC 7915, 5.1.1: "If an IPv6 packet that is smaller than or equal to 1280 bytes results (after translation) in an IPv4
     // packet that is larger than the MTU of the next-hop interface, then the translator MUST perform IPv4 fragmentation".
-    let piece = (mtu as usize).saturating_sub(ipv4::HEADER_LENGTH) & !7;
-    if end as u32 > ipv6::MINIMUM_MTU || piece == 0 {
+    if end as u32 > ipv6::MINIMUM_MTU {
         return Err(too_big(mtu));
     }
-    Ok(Verdict::Split(Split { rewrite, piece }))
+    let split = Split::new(rewrite, mtu);
+    Ok(Verdict::Split(split.ok_or(DropReason::MalformedHeader)?))
 }
 
 /// RFC 7915, 5.4: "The ICMPv6 message MUST have Type 1 (Destination Unreachable) and Code 1 (Communication with destination
@@ -217,7 +222,7 @@ fn icmp_kind<O: Octets + ?Sized>(
 }
 
 /// Refuses protocol numbers that would change their meaning in IPv4.
-fn check_protocol(protocol: u8) -> Result<(), DropReason> {
+pub(super) fn check_protocol(protocol: u8) -> Result<(), DropReason> {
     match protocol {
         // The receiver would take these for ICMPv4, whose checksum has no pseudo-header, and for IGMP.
         1 | 2 => Err(DropReason::UntranslatableProtocol),

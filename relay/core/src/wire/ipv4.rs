@@ -7,6 +7,9 @@ use core::net::Ipv4Addr;
 /// Length of a header without options, in octets.
 pub const HEADER_LENGTH: usize = 20;
 
+/// The smallest MTU that an IPv4 link may have, in octets (RFC 791, 3.2).
+pub const MINIMUM_MTU: u32 = 68;
+
 const OPTION_END: u8 = 0;
 const OPTION_NO_OPERATION: u8 = 1;
 const OPTION_LOOSE_SOURCE_ROUTE: u8 = 131;

@@ -17,12 +17,12 @@ pub const MAX_EXTENSION_HEADERS: usize = 16;
 /// Length of a Fragment header, in octets.
 pub const FRAGMENT_HEADER_LENGTH: usize = 8;
 
-const HOP_BY_HOP_OPTIONS: u8 = 0;
-const ROUTING: u8 = 43;
+pub(crate) const HOP_BY_HOP_OPTIONS: u8 = 0;
+pub(crate) const ROUTING: u8 = 43;
 /// The next-header number of a Fragment header.
 pub const FRAGMENT: u8 = 44;
-const AUTHENTICATION: u8 = 51;
-const DESTINATION_OPTIONS: u8 = 60;
+pub(crate) const AUTHENTICATION: u8 = 51;
+pub(crate) const DESTINATION_OPTIONS: u8 = 60;
 
 /// The fields of an IPv6 header. The flow label is not kept: the translator never copies one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,8 +14,12 @@ use core::net::Ipv6Addr;
 /// Octets of the quoted packet that must be there, padded, if extensions follow (RFC 4884, 3).
 const MIN_QUOTED_LENGTH: usize = 128;
 
-/// Length of an extension structure's header (RFC 4884, 7), in octets.
+/// Length of an extension structure's header, and of an object's (RFC 4884, 7 and 8), in octets.
 const STRUCTURE_HEADER_LENGTH: usize = 4;
+const OBJECT_HEADER_LENGTH: usize = 4;
+/// Interface Information Objects (RFC 5837, 4.1): their class, and the bits of the C-Type that tell the role.
+const INTERFACE_INFORMATION: u8 = 2;
+const ROLE: u8 = 0xc0;
 /// Length of an Interface Information Object with an IPv6 address (RFC 5837, 4), in octets.
 const OBJECT_LENGTH: usize = 24;
 
@@ -69,7 +73,7 @@ impl<'m> Body<'m> {
             .extensions
             .filter(|_| may_have_extensions)
             .and_then(|(at, length)| message.get(at..)?.get(..length))
-            // A structure of another version than ours cannot be added to, and is of no use without its header.
+            // What is shorter than its own header is no structure.
             .filter(|structure| structure.len() >= STRUCTURE_HEADER_LENGTH)
             .unwrap_or_default();
         let mut body = Self {
@@ -77,11 +81,12 @@ impl<'m> Body<'m> {
             payload,
             padding: 0,
             extensions,
-            object: object.filter(|_| may_have_extensions),
+            object: object.filter(|_| may_have_extensions && may_add_object(extensions)),
             unit,
         };
         if body.extensions_length() > room - MIN_QUOTED_LENGTH {
             body.extensions = &[];
+            body.object = object.filter(|_| may_have_extensions);
         }
         body.fit(room);
         body
@@ -161,7 +166,16 @@ impl<'m> Body<'m> {
         let (fields, octets) = object.split_first_chunk_mut::<8>()?;
         // RFC 5837, 4.1 to 4.3: length, class 2, role 0 (the interface that the packet came in by) with an address only;
         // address family 2 is IPv6.
-        *fields = [0, OBJECT_LENGTH as u8, 2, 0x04, 0, 2, 0, 0];
+        *fields = [
+            0,
+            OBJECT_LENGTH as u8,
+            INTERFACE_INFORMATION,
+            0x04,
+            0,
+            2,
+            0,
+            0,
+        ];
         octets.copy_from_slice(&address.octets());
         // RFC 4884, 7: the checksum covers the whole structure. Zero says that there is none.
         let is_checked = self.extensions.is_empty() || structure.get(2..4) != Some(&[0, 0]);
@@ -173,5 +187,62 @@ impl<'m> Body<'m> {
                 .copy_from_slice(&checksum.to_be_bytes());
         }
         Some(())
+    }
+}
+
+/// Says whether an Interface Information Object may be added to a received structure: to none at all, or to one that a
+/// receiver can read and that has no such object yet.
+///
+/// RFC 5837, 4.5: "A single ICMP message MUST NOT contain two Interface Information Objects that specify the same role."
+fn may_add_object(structure: &[u8]) -> bool {
+    let Some((header, mut objects)) = structure.split_first_chunk::<STRUCTURE_HEADER_LENGTH>()
+    else {
+        return structure.is_empty();
+    };
+    // RFC 4884, 7: another version is no business of ours, and a wrong checksum has to stay wrong.
+    let [version, _, c0, c1] = *header;
+    let is_checked = [c0, c1] != [0, 0];
+    if version >> 4 != 2 || is_checked && Sum::ZERO.add_octets(structure).fold() != 0xffff {
+        return false;
+    }
+    while let Some([l0, l1, class, c_type]) = objects.first_chunk::<OBJECT_HEADER_LENGTH>() {
+        let length = usize::from(u16::from_be_bytes([*l0, *l1]));
+        // RFC 4884, 8: "one or more 32-bit words".
+        let is_whole = length >= OBJECT_HEADER_LENGTH && length.is_multiple_of(4);
+        let has_role = *class == INTERFACE_INFORMATION && c_type & ROLE == 0;
+        match objects.get(length..) {
+            Some(rest) if is_whole && !has_role => objects = rest,
+            Some(_) | None => return false,
+        }
+    }
+    objects.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_is_only_added_where_receivers_can_read_it() {
+        // Version 2 and no checksum, then an object of MPLS's class; then objects of class 2 with a role each.
+        let plain = [0x20, 0, 0, 0, 0, 8, 1, 1, 0, 0, 0, 0];
+        assert!(may_add_object(&[]));
+        assert!(may_add_object(&plain));
+        assert!(may_add_object(&[0x20, 0, 0, 0, 0, 8, 2, 0x48, 0, 0, 0, 1]));
+        assert!(!may_add_object(&[0x20, 0, 0, 0, 0, 8, 2, 0x08, 0, 0, 0, 1]));
+        assert!(!may_add_object(&[
+            0x20, 0, 0, 0, 0, 4, 1, 1, 0, 8, 2, 0x08, 0, 0, 0, 1
+        ]));
+        // Another version, a wrong checksum, lengths that lead nowhere.
+        assert!(!may_add_object(&[0x10, 0, 0, 0]));
+        assert!(!may_add_object(&[0x20, 0, 0x12, 0x34]));
+        assert!(may_add_object(&[0x20, 0, 0xdf, 0xff]));
+        for (at, value) in [(5, 0), (5, 3), (5, 7), (5, 12), (4, 1)] {
+            let mut structure = plain;
+            structure[at] = value;
+            assert!(!may_add_object(&structure), "octet {at} = {value}");
+        }
+        assert!(!may_add_object(&plain[..10]));
+        assert!(!may_add_object(&plain[..6]));
     }
 }

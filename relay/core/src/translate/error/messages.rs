@@ -202,3 +202,183 @@ fn pointer_v6_to_v4(pointer: u32) -> Option<u32> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WIDE: Mtus = Mtus {
+        v4: 65535,
+        v6: 65535,
+    };
+    const PLATEAUS: [u16; 11] = [
+        65535, 32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 296, 68,
+    ];
+
+    /// The octets of a translated header without the checksum: type, code and the last four.
+    fn octets(message: Message) -> (u8, u8, [u8; 4]) {
+        let [kind, code, _, _, rest @ ..] = message.emit(0);
+        (kind, code, rest)
+    }
+
+    fn to_v6(kind: u8, code: u8, rest: [u8; 4], mtus: Mtus) -> Option<(u8, u8, [u8; 4])> {
+        let [r0, r1, r2, r3] = rest;
+        let fields = [kind, code, 0xa5, 0xa5, r0, r1, r2, r3];
+        v4_to_v6(fields, 1500, mtus, &PLATEAUS).ok().map(octets)
+    }
+
+    fn to_v4(kind: u8, code: u8, rest: u32, fragment: bool, mtus: Mtus) -> Option<(u8, u8, u32)> {
+        let [r0, r1, r2, r3] = rest.to_be_bytes();
+        let fields = [kind, code, 0xa5, 0xa5, r0, r1, r2, r3];
+        let (kind, code, rest) = octets(v6_to_v4(fields, fragment, mtus).ok()?);
+        Some((kind, code, u32::from_be_bytes(rest)))
+    }
+
+    /// RFC 7915, 4.2, code by code.
+    #[test]
+    fn every_icmpv4_code() {
+        for code in 0..=255 {
+            let expected = match code {
+                0 | 1 | 5 | 6 | 7 | 8 | 11 | 12 => Some((1, 0, [0; 4])),
+                2 => Some((4, 1, [0, 0, 0, 6])),
+                3 => Some((1, 4, [0; 4])),
+                4 => Some((2, 0, 1420u32.to_be_bytes())),
+                9 | 10 | 13 | 15 => Some((1, 1, [0; 4])),
+                _ => None,
+            };
+            let rest = [0xa5, 0, 5, 120];
+            assert_eq!(to_v6(3, code, rest, WIDE), expected, "code {code}");
+            assert_eq!(to_v6(11, code, [0xa5; 4], WIDE), Some((3, code, [0; 4])));
+            let problem = match code {
+                0 | 2 => Some((4, 0, [0, 0, 0, 7])),
+                _ => None,
+            };
+            assert_eq!(to_v6(12, code, [8, 0xa5, 0xa5, 0xa5], WIDE), problem);
+        }
+        for kind in (0..=255).filter(|kind| ![3, 11, 12].contains(kind)) {
+            assert_eq!(to_v6(kind, 0, [0; 4], WIDE), None, "type {kind}");
+        }
+    }
+
+    /// RFC 7915, 5.2, code by code.
+    #[test]
+    fn every_icmpv6_code() {
+        for code in 0..=255 {
+            let unreachable = match code {
+                0 | 2 | 3 => Some((3, 1, 0)),
+                1 => Some((3, 10, 0)),
+                4 => Some((3, 3, 0)),
+                _ => None,
+            };
+            assert_eq!(to_v4(1, code, 0xa5a5_a5a5, false, WIDE), unreachable);
+            assert_eq!(to_v4(2, code, 1400, false, WIDE), Some((3, 4, 1380)));
+            assert_eq!(
+                to_v4(3, code, 0xa5a5_a5a5, false, WIDE),
+                Some((11, code, 0))
+            );
+            let problem = match code {
+                0 => Some((12, 0, 9 << 24)),
+                1 => Some((3, 2, 0)),
+                _ => None,
+            };
+            assert_eq!(to_v4(4, code, 6, false, WIDE), problem, "code {code}");
+        }
+        for kind in (0..=255).filter(|kind| !(1..=4).contains(kind)) {
+            assert_eq!(to_v4(kind, 0, 0, false, WIDE), None, "type {kind}");
+        }
+    }
+
+    /// RFC 7915, figures 3 and 6, row by row.
+    #[test]
+    fn pointers() {
+        let figure_3 = [
+            (0..=0, Some(0)),
+            (1..=1, Some(1)),
+            (2..=3, Some(4)),
+            (4..=7, None),
+            (8..=8, Some(7)),
+            (9..=9, Some(6)),
+            (10..=11, None),
+            (12..=15, Some(8)),
+            (16..=19, Some(24)),
+            (20..=255, None),
+        ];
+        for (pointers, expected) in figure_3 {
+            for pointer in pointers {
+                assert_eq!(pointer_v4_to_v6(pointer), expected, "{pointer}");
+            }
+        }
+        let figure_6 = [
+            (0..=0, Some(0)),
+            (1..=1, Some(1)),
+            (2..=3, None),
+            (4..=5, Some(2)),
+            (6..=6, Some(9)),
+            (7..=7, Some(8)),
+            (8..=23, Some(12)),
+            (24..=39, Some(16)),
+            (40..=300, None),
+            (u32::MAX..=u32::MAX, None),
+        ];
+        for (pointers, expected) in figure_6 {
+            for pointer in pointers {
+                assert_eq!(pointer_v6_to_v4(pointer), expected, "{pointer}");
+            }
+        }
+    }
+
+    #[test]
+    fn mtus_towards_ipv6() {
+        let mtu =
+            |reported, quoted, v4, v6| packet_too_big(reported, quoted, Mtus { v4, v6 }, &PLATEAUS);
+        assert_eq!(mtu(1400, 1500, 1500, 1500), 1420);
+        assert_eq!(mtu(1480, 1500, 1500, 1490), 1490);
+        assert_eq!(mtu(1480, 1500, 1400, 1500), 1420);
+        assert_eq!(mtu(1259, 1500, 1500, 1500), 1280);
+        assert_eq!(mtu(1261, 1500, 1500, 1500), 1281);
+        assert_eq!(mtu(65535, 65535, u32::MAX, u32::MAX), 65555);
+        // RFC 1191, 7.1: the plateau below the packet, not the one that it has.
+        assert_eq!(mtu(0, 1493, 9000, 9000), 1512);
+        assert_eq!(mtu(0, 1492, 9000, 9000), 1280);
+        assert_eq!(mtu(0, 2002, 9000, 9000), 1512);
+        assert_eq!(mtu(0, 65535, u32::MAX, u32::MAX), 32020);
+        assert_eq!(mtu(0, 40, 9000, 9000), 1280);
+    }
+
+    #[test]
+    fn mtus_towards_ipv4() {
+        let mtu = |reported, fragment, v4, v6| {
+            to_v4(2, 0, reported, fragment, Mtus { v4, v6 }).map(|(_, _, mtu)| mtu)
+        };
+        assert_eq!(mtu(1400, false, 1500, 1500), Some(1380));
+        assert_eq!(mtu(1400, true, 1500, 1500), Some(1372));
+        assert_eq!(mtu(1480, false, 1400, 1500), Some(1400));
+        assert_eq!(mtu(1500, false, 1500, 1420), Some(1400));
+        assert_eq!(mtu(1500, true, 1500, 1420), Some(1392));
+        assert_eq!(mtu(0, false, 1500, 1500), Some(68));
+        assert_eq!(mtu(u32::MAX, false, u32::MAX, u32::MAX), Some(65535));
+    }
+
+    #[test]
+    fn lengths_go_where_extensions_may_follow() {
+        let header = |kind, code| {
+            let fields = [kind, code, 0, 0, 0, 0, 5, 120];
+            v4_to_v6(fields, 1500, WIDE, &PLATEAUS).unwrap().emit(0xa5)
+        };
+        assert_eq!(header(3, 0)[4..], [0xa5, 0, 0, 0]);
+        assert_eq!(header(11, 0)[4..], [0xa5, 0, 0, 0]);
+        // RFC 4884, 4.6: "these messages lack space for a length attribute".
+        assert_eq!(header(3, 4)[4..], 1420u32.to_be_bytes());
+        assert_eq!(header(3, 2)[4..], [0, 0, 0, 6]);
+        assert_eq!(header(12, 0)[4..], [0, 0, 0, 0]);
+        let header = |kind, code| {
+            let fields = [kind, code, 0, 0, 0, 0, 0, 6];
+            v6_to_v4(fields, false, WIDE).unwrap().emit(0xa5)
+        };
+        assert_eq!(header(1, 0)[4..], [0, 0xa5, 0, 0]);
+        assert_eq!(header(2, 0)[4..], [0, 0xa5, 0, 68]);
+        assert_eq!(header(3, 0)[4..], [0, 0xa5, 0, 0]);
+        assert_eq!(header(4, 0)[4..], [9, 0xa5, 0, 0]);
+        assert_eq!(header(4, 1)[4..], [0, 0xa5, 0, 0]);
+    }
+}

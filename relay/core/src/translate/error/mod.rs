@@ -90,10 +90,10 @@ impl<N: Network + ?Sized> Translator<'_, N> {
             return Err(DropReason::IllegalDestination);
         }
         let (source, stands_for) = match self.map_v6(header.source) {
-            Ok(Some((source, _))) => (source, None),
+            Ok(Some((source, _))) if !address::is_illegal_source_v4(source) => (source, None),
             // RFC 6791, 3.2: "use a single (or small pool of) public IPv4 address as the source address of the translated
             // ICMP message and leverage the ICMP extension [RFC5837] to include the IPv6 address".
-            Ok(None) | Err(_) => {
+            Ok(_) | Err(_) => {
                 let substitute =
                     self.network
                         .error_source_v4(header.source, destination, header.hop_limit);
@@ -103,9 +103,10 @@ impl<N: Network + ?Sized> Translator<'_, N> {
                 )
             }
         };
+        // The packet in error came from where the message goes, and went to the destination that it has in IPv6.
         let mtus = messages::Mtus {
-            v4: self.network.mtu_v4(quoted.v4_destination()),
-            v6: self.network.mtu_v6(header.destination),
+            v4: self.network.mtu_v4(destination),
+            v6: self.network.mtu_v6(quoted.v6_destination()),
         };
         let translated = messages::v6_to_v4(fields, quoted.had_fragment_header, mtus)?;
         let object = stands_for.filter(|_| self.policy.interface_object);
@@ -205,7 +206,7 @@ impl<N: Network + ?Sized> Translator<'_, N> {
         };
         let translated = messages::v4_to_v6(
             fields,
-            quoted.original_length,
+            quoted.total_length,
             mtus,
             self.policy.mtu_plateaus.as_slice(),
         )?;

@@ -2,12 +2,12 @@
 //! be cut off anywhere behind its network header, and nobody forwards it.
 
 use super::super::transport::{self, Addresses, Part, Upper};
-use super::super::{MappedBy, Translator, identification};
+use super::super::{MappedBy, Translator, identification, v4_to_v6, v6_to_v4};
 use crate::network::{AddressMap, Network};
 use crate::policy::UdpZeroChecksum;
 use crate::verdict::{DropReason, NetworkHeader, Patch};
 use crate::wire::{Octets, icmp, ipv4, ipv6};
-use core::net::Ipv4Addr;
+use core::net::{Ipv4Addr, Ipv6Addr};
 
 /// A quoted packet and what becomes of it. Offsets count from the start of the ICMP message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,14 +20,15 @@ pub(super) struct Quoted {
     pub(super) payload: usize,
     /// What changes in the payload.
     pub(super) patch: Patch,
-    /// The Total Length of a quoted IPv4 packet, or the whole length of a quoted IPv6 packet if it is below 65536.
-    pub(super) original_length: u16,
+    /// The Total Length of the packet in its IPv4 form.
+    pub(super) total_length: u16,
     /// Whether a quoted IPv6 packet had a Fragment header.
     pub(super) had_fragment_header: bool,
     /// The extension structure behind the quoted packet: offset and length in octets.
     pub(super) extensions: Option<(usize, usize)>,
     v4_source: Ipv4Addr,
     v4_destination: Ipv4Addr,
+    v6_destination: Ipv6Addr,
     source_mapped_by: MappedBy,
 }
 
@@ -88,7 +89,12 @@ impl Quoted {
         };
         let (next_header, patch) = match header.protocol {
             icmp::PROTOCOL_V4 => (icmp::PROTOCOL_V6, echo(packet, upper, old, new)?),
-            protocol => (protocol, partial(packet, upper, old, new)),
+            protocol => {
+                // What the translator refuses to send on, it cannot have sent.
+                v4_to_v6::check_protocol(protocol)
+                    .map_err(|_| DropReason::UntranslatableProtocol)?;
+                (protocol, partial(packet, upper, old, new))
+            }
         };
         let header_v6 = ipv6::Header {
             traffic_class: translator.policy.traffic_class.apply(header.tos),
@@ -103,11 +109,12 @@ impl Quoted {
             payload_at: icmp::HEADER_LENGTH + header_length,
             payload: there,
             patch,
-            original_length: header.total_length,
+            total_length: header.total_length,
             had_fragment_header: false,
             extensions,
             v4_source: header.source,
             v4_destination: header.destination,
+            v6_destination: destination,
             source_mapped_by,
         })
     }
@@ -154,7 +161,11 @@ impl Quoted {
         };
         let (protocol, patch) = match upper.protocol {
             icmp::PROTOCOL_V6 => (icmp::PROTOCOL_V4, echo(packet, transport, old, new)?),
-            protocol => (protocol, partial(packet, transport, old, new)),
+            protocol => {
+                v6_to_v4::check_protocol(protocol)
+                    .map_err(|_| DropReason::UntranslatableProtocol)?;
+                (protocol, partial(packet, transport, old, new))
+            }
         };
         let length = ipv4::HEADER_LENGTH + whole;
         let total_length = u16::try_from(length).map_err(|_| DropReason::MalformedQuotation)?;
@@ -175,8 +186,7 @@ impl Quoted {
                 tos: translator.policy.tos.apply(header.traffic_class),
                 total_length,
                 identification,
-                df: upper.fragment.is_none()
-                    && length > super::super::v6_to_v4::MAX_LENGTH_WITHOUT_DF,
+                df: upper.fragment.is_none() && length > v6_to_v4::MAX_LENGTH_WITHOUT_DF,
                 mf: fragment.is_some_and(|fragment| fragment.more),
                 fragment_offset: fragment.map_or(0, |fragment| fragment.offset),
                 ttl: header.hop_limit,
@@ -187,11 +197,12 @@ impl Quoted {
             payload_at: icmp::HEADER_LENGTH + upper.offset,
             payload: there,
             patch,
-            original_length: u16::try_from(whole_end).unwrap_or(u16::MAX),
+            total_length,
             had_fragment_header: upper.fragment.is_some(),
             extensions,
             v4_source: source,
             v4_destination: destination,
+            v6_destination: header.destination,
             source_mapped_by,
         })
     }
@@ -199,6 +210,11 @@ impl Quoted {
     /// Returns the destination of the quoted packet in its IPv4 form.
     pub(super) const fn v4_destination(&self) -> Ipv4Addr {
         self.v4_destination
+    }
+
+    /// Returns the destination of the quoted packet in its IPv6 form.
+    pub(super) const fn v6_destination(&self) -> Ipv6Addr {
+        self.v6_destination
     }
 
     /// Says whether the quoted packet was on its way from one service to another (RFC 7757, 4.2.2, B2 and B3).
@@ -239,5 +255,5 @@ fn echo(packet: &[u8], upper: Upper, old: Addresses, new: Addresses) -> Result<P
             icmp::Kind::Other => return Err(DropReason::UntranslatableIcmp),
         },
     };
-    transport::echo_patch(packet, upper, kind, old, new)
+    transport::echo_patch(packet, upper, kind, old, new).map_err(|_| DropReason::MalformedQuotation)
 }

@@ -26,6 +26,7 @@ pub fn reply_v4(
     output: &mut [u8; MAX_ERROR_LENGTH],
 ) -> Option<TranslatedError> {
     let (header, header_length) = ipv4::Header::parse_quoted(packet).ok()?;
+    let packet = packet.get(..usize::from(header.total_length).min(packet.len()))?;
     // RFC 1812, 4.3.2.7: not about a fragment other than the first, nor about a source or destination that is no single host.
     if header.fragment_offset != 0
         || address::is_illegal_source_v4(header.source)
@@ -39,9 +40,8 @@ pub fn reply_v4(
     if header.protocol == icmp::PROTOCOL_V4 && !matches!(kind, Some([0 | 8..=10 | 13..=18])) {
         return None;
     }
-    let quoted = packet.get(..usize::from(header.total_length).min(packet.len()))?;
     let room = MAX_V4_ERROR_LENGTH - ipv4::HEADER_LENGTH - icmp::HEADER_LENGTH;
-    let quoted = quoted.get(..room).unwrap_or(quoted);
+    let quoted = packet.get(..room).unwrap_or(packet);
     let length = ipv4::HEADER_LENGTH + icmp::HEADER_LENGTH + quoted.len();
     let new = ipv4::Header {
         tos: ERROR_TOS,
@@ -82,22 +82,21 @@ pub fn reply_v6(
     if address::is_illegal_source_v6(header.source) || header.destination.is_multicast() {
         return None;
     }
-    let end = (ipv6::HEADER_LENGTH + usize::from(header.payload_length)).min(packet.len());
-    if let Ok(upper) = header.upper(packet, end, true) {
-        let is_later = upper.fragment.is_some_and(|fragment| fragment.offset != 0);
-        let kind = packet.load::<1>(upper.offset);
-        // RFC 4443, 2.4 (e): not about an ICMPv6 error, nor a redirect.
-        let is_error =
-            upper.protocol == icmp::PROTOCOL_V6 && !matches!(kind, Some([128..=136 | 138..]));
-        // RFC 7915, 5.4: the default error is not sent if "the discarded packet is itself an ICMPv6 message".
-        let is_message = upper.protocol == icmp::PROTOCOL_V6 && reply.is_default();
-        if is_later || is_error || is_message {
-            return None;
+    let end = ipv6::HEADER_LENGTH + usize::from(header.payload_length);
+    let packet = packet.get(..end.min(packet.len()))?;
+    match innermost(packet, header.next_header) {
+        Innermost::LaterFragment => return None,
+        // RFC 4443, 2.4 (e): not about an ICMPv6 error, nor a redirect. RFC 7915, 5.4: the default error is not sent if
+        // "the discarded packet is itself an ICMPv6 message".
+        Innermost::Icmp(kind) => {
+            if reply.is_default() || !matches!(kind, Some(128..=136 | 138..)) {
+                return None;
+            }
         }
+        Innermost::Other => {}
     }
-    let quoted = packet.get(..end)?;
     let room = MAX_ERROR_LENGTH - ipv6::HEADER_LENGTH - icmp::HEADER_LENGTH;
-    let quoted = quoted.get(..room).unwrap_or(quoted);
+    let quoted = packet.get(..room).unwrap_or(packet);
     let message_length = icmp::HEADER_LENGTH + quoted.len();
     let new = ipv6::Header {
         traffic_class: 0,
@@ -120,4 +119,40 @@ pub fn reply_v6(
         length,
         destination: IpAddr::V6(header.source),
     })
+}
+
+/// What an IPv6 packet carries behind all its extension headers, as far as errors about it depend on that.
+enum Innermost {
+    /// Nobody can tell: the packet is a fragment other than the first.
+    LaterFragment,
+    /// An ICMPv6 message of this type, if there is so much of it.
+    Icmp(Option<u8>),
+    /// Anything else, or headers that cannot be walked.
+    Other,
+}
+
+/// Walks extension headers in any order, that of AH (RFC 4302, 2.2) and those behind a Fragment header too: an ICMPv6
+/// error is one wherever it hides.
+fn innermost(packet: &[u8], next_header: u8) -> Innermost {
+    let (mut protocol, mut at) = (next_header, ipv6::HEADER_LENGTH);
+    for _ in 0..=ipv6::MAX_EXTENSION_HEADERS {
+        if protocol == icmp::PROTOCOL_V6 {
+            return Innermost::Icmp(packet.get(at).copied());
+        }
+        let Some([next, length, o0, o1]) = packet.load::<4>(at) else {
+            return Innermost::Other;
+        };
+        let length = usize::from(length);
+        at += match protocol {
+            ipv6::HOP_BY_HOP_OPTIONS | ipv6::ROUTING | ipv6::DESTINATION_OPTIONS => 8 + 8 * length,
+            ipv6::AUTHENTICATION => 8 + 4 * length,
+            ipv6::FRAGMENT if u16::from_be_bytes([o0, o1]) >> 3 != 0 => {
+                return Innermost::LaterFragment;
+            }
+            ipv6::FRAGMENT => ipv6::FRAGMENT_HEADER_LENGTH,
+            _ => return Innermost::Other,
+        };
+        protocol = next;
+    }
+    Innermost::Other
 }
