@@ -83,7 +83,9 @@ fn the_documentation_names_every_key_in_order() {
 fn pairs(node: &Node) -> &[(Node, Node)] {
     match &node.content {
         Content::Mapping(pairs) => pairs,
-        other => panic!("{other} is no mapping"),
+        other @ (Content::Nothing | Content::Scalar(_) | Content::List(_)) => {
+            panic!("{other} is no mapping")
+        }
     }
 }
 
