@@ -344,10 +344,10 @@ const ADDITIONS: &[Row] = &[
         &["3:13: `forwarding`: `kernel`: is not available in this version; use `direct`"],
     ),
     (
-        "translation: { atomic_fragments: on, tcp_mss_clamp: auto }\n",
+        "translation: { atomic_fragments: yes, tcp_mss_clamp: auto }\n",
         &[
-            "3:34: `translation.atomic_fragments`: `on`: is not available in this version; use `off`",
-            "3:53: `translation.tcp_mss_clamp`: `auto`: is not available in this version; use `off`",
+            "3:34: `translation.atomic_fragments`: `yes`: must be one of `off`, `on`",
+            "3:54: `translation.tcp_mss_clamp`: `auto`: is not available in this version; use `off`",
         ],
     ),
     (
@@ -524,7 +524,6 @@ fn warnings_do_not_fail() {
     let eam = "eam:\n  - { ipv4: 192.0.2.0/24, ipv6: '2001:db8:c::/120' }\n  - { ipv4: 192.0.2.1, ipv6: '2001:db8:d::1' }\n";
     let output = check(relay, eam, &[]);
     let expected = [
-        "relay.yaml:6:9: warning: `icmp.rate` has no effect: the relay originates no ICMP errors yet",
         "relay.yaml:7:12: warning: `control.socket` has no effect: the relay does not listen yet",
         "eam.yaml:3:13: warning: 192.0.2.1/32 lies inside 192.0.2.0/24 (eam.yaml:2:13); the longer prefix wins, so the two directions may differ (RFC 7757, 5)",
         "relay.yaml:4:11: warning: interface `siit-nowhere` is not on this machine",
@@ -577,7 +576,7 @@ fn json() {
     assert_eq!(good.status.code(), Some(0));
 
     let bad = check(
-        &format!("{GOOD}role: edge\nicmp: {{ rate: 1 }}\n"),
+        &format!("{GOOD}role: edge\nicmp: {{ rate: 0 }}\n"),
         "",
         &["--json"],
     );
