@@ -576,7 +576,7 @@ fn json() {
     assert_eq!(good.status.code(), Some(0));
 
     let bad = check(
-        &format!("{GOOD}role: edge\nicmp: {{ rate: 0 }}\n"),
+        &format!("{GOOD}role: edge\ncontrol: {{ socket: /run/relay.sock }}\n"),
         "",
         &["--json"],
     );

@@ -178,12 +178,25 @@ impl Counters {
             "{self:?}"
         );
         let forwarded = self.get("out_v4_to_v6_packets") + self.get("out_v6_to_v4_packets");
-        let settled = forwarded + self.sum("drop_") + self.sum("pass_");
+        let settled = forwarded
+            + self.sum("drop_")
+            + self.sum("pass_")
+            + self.get("lost_requests");
         assert_eq!(self.get("received_frames"), settled, "{self:?}");
+        // Packets that were split left as fragments instead, and errors about dropped packets left besides.
+        let split = self.get("out_v4_to_v6_split_packets") + self.get("out_v6_to_v4_split_packets");
+        let fragments = self.get("out_v4_to_v6_fragments") + self.get("out_v6_to_v4_fragments");
+        let leaving = forwarded - split + fragments + self.sum("reply_");
         let handed_over = self.sum("kernel_") - self.get("kernel_passed");
-        let lost = self.get("lost_kernel_refused") + self.get("lost_transmit_full");
+        let lost = [
+            "lost_kernel_refused",
+            "lost_transmit_full",
+            "lost_no_frame",
+            "lost_errors_refused",
+        ];
+        let lost: u64 = lost.iter().map(|name| self.get(name)).sum();
         assert_eq!(
-            forwarded,
+            leaving,
             self.get("transmitted_frames") + handed_over + lost,
             "{self:?}"
         );

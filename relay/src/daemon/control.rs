@@ -60,7 +60,9 @@ pub(super) struct Errors {
 pub(super) struct ErrorCounters {
     /// What became of the packets in the translator.
     pub(super) verdicts: Counters,
-    /// Errors not sent because the relay has said enough for now.
+    /// Errors that the kernel took.
+    pub(super) sent: u64,
+    /// Errors not originated because the relay has said enough for now.
     pub(super) limited: u64,
     /// Errors that the kernel did not take.
     pub(super) refused: u64,
@@ -111,8 +113,9 @@ impl Errors {
             ) {
                 Outcome::Send(error) => {
                     let packet = &output[..error.length];
-                    if self.handover.send(packet, error.destination).is_err() {
-                        self.counters.refused += 1;
+                    match self.handover.send(packet, error.destination) {
+                        Ok(()) => self.counters.sent += 1,
+                        Err(_) => self.counters.refused += 1,
                     }
                 }
                 Outcome::Limited => self.counters.limited += 1,

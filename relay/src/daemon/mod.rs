@@ -140,6 +140,7 @@ fn report(workers: &WorkerCounters, errors: &ErrorCounters, program: Vec<(XdpCou
     let mut sum = *workers;
     sum.verdicts.add(&errors.verdicts);
     let control = [
+        ("kernel_errors", errors.sent),
         ("limited_replies", errors.limited),
         ("lost_errors_refused", errors.refused),
     ];

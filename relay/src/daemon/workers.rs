@@ -92,6 +92,12 @@ impl Workers {
     }
 }
 
+/// Frames of each socket for the fragments of packets that have to be split.
+const PIECES: u32 = 1024;
+
+/// Frames of each socket for the fragments of packets that have to be split.
+const PIECES: u32 = 1024;
+
 type Started = (JoinHandle<()>, Arc<Mutex<WorkerCounters>>);
 
 /// Starts worker `number` of `count`.
@@ -183,8 +189,8 @@ fn open_with(
             queues.map(move |queue| (position, port, *queue))
         })
         .collect();
-    // For each socket as many frames as it can hold on its way in and on its way out.
-    let frames = served.len() as u32 * (ring_sizes.fill + ring_sizes.tx);
+    // For each socket as many frames as it can hold on its way in and on its way out, and some for what leaves in pieces.
+    let frames = served.len() as u32 * (ring_sizes.fill + ring_sizes.tx + PIECES);
     let mut umem = Umem::new(ports.chunk_size(), frames)?;
     let mut sockets = Vec::new();
     for (position, port, queue) in served {
