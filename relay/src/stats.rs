@@ -55,8 +55,10 @@ counters! {
     lost_transmit_full,
     /// Fragments lost because there was no frame for them.
     lost_no_frame,
-    /// ICMP errors not translated or sent because the control thread had too many to do.
-    lost_requests,
+    /// ICMP errors not translated because the control thread had too many to do.
+    lost_errors,
+    /// Dropped packets whose senders were not told because the control thread had too much to do.
+    lost_replies,
     /// Failed wake-ups of the kernel, which are tried again.
     failed_wake_ups,
 }

@@ -6,7 +6,7 @@
 //! may already see another one.
 
 use crate::driver::kernel::Handover;
-use crate::errors::Request;
+use crate::errors::{Request, Task};
 use crate::paths::Live;
 use crate::perform::{NoRoom, perform_piece};
 use crate::process::{Disposition, Fragments, Route, process};
@@ -237,19 +237,16 @@ impl Worker {
                 task,
             } => {
                 let packet = frame.octets().get(network..).unwrap_or_default().to_vec();
+                let request = Request {
+                    direction,
+                    packet,
+                    task,
+                };
                 // The control thread must never make a worker wait.
-                if self
-                    .requests
-                    .try_send(Request {
-                        direction,
-                        packet,
-                        task,
-                    })
-                    .is_err()
-                {
-                    self.counters.lost_requests += 1;
-                } else {
-                    self.has_requested = true;
+                match (self.requests.try_send(request), task) {
+                    (Ok(()), _) => self.has_requested = true,
+                    (Err(_), Task::Translate) => self.counters.lost_errors += 1,
+                    (Err(_), Task::Reply(..)) => self.counters.lost_replies += 1,
                 }
             }
             Disposition::Discard => {}
