@@ -95,9 +95,6 @@ impl Workers {
 /// Frames of each socket for the fragments of packets that have to be split.
 const PIECES: u32 = 1024;
 
-/// Frames of each socket for the fragments of packets that have to be split.
-const PIECES: u32 = 1024;
-
 type Started = (JoinHandle<()>, Arc<Mutex<WorkerCounters>>);
 
 /// Starts worker `number` of `count`.
