@@ -140,8 +140,7 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
     let key = translator.policy.identification_key;
     let new_header = ipv4::Header {
         tos,
-        total_length: u16::try_from(length)
-            .map_err(|_| too_big(mtu.min(u32::from(u16::MAX))))?,
+        total_length: u16::try_from(length).map_err(|_| too_big(mtu.min(u32::from(u16::MAX))))?,
         identification: match walked.fragment {
             // RFC 7915, 5.1.1: "Copied from the low-order 16 bits in the Identification field in the Fragment Header."
             Some(fragment) => fragment.identification as u16,
