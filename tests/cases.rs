@@ -53,11 +53,13 @@ fn every_counter_moves_in_some_case() {
         .filter(|name| !cases.iter().any(|case| case.counters.contains_key(name)))
         .collect();
     // These cannot happen: the one family has no header checksum, options or pools, the other no extension headers, and
-    // every IPv4 source has an RFC 6052 form; zero checksums are IPv4's.
+    // every IPv4 address has an RFC 6052 form; zero checksums are IPv4's.
     let impossible = [
         "drop_v4_to_v6_malformed_extensions",
         "drop_v4_to_v6_segments_left",
+        "drop_v4_to_v6_extension_in_fragment",
         "drop_v4_to_v6_unmapped_source",
+        "drop_v4_to_v6_unmapped_quotation",
         "drop_v6_to_v4_header_checksum",
         "drop_v6_to_v4_malformed_options",
         "drop_v6_to_v4_source_route",
@@ -152,15 +154,22 @@ fn compare_packets(link: Link, expected: &[Expected], sent: &[Vec<u8>]) -> Resul
     }
 }
 
-/// Only an Identification that the translator makes up, and the header checksum over it, may be left open.
+/// Only an Identification that the translator makes up, and the header checksum over it, may be left open, also of the
+/// packet that an ICMPv4 error quotes. A header with a valid checksum sums up to nothing, so no other checksum depends
+/// on it.
 fn check_unknown_octets(link: Link, expected: &Expected, sent: &[u8]) -> Result<(), String> {
     let network = network(link, sent);
+    let packet = sent.get(network..).unwrap_or_default();
+    let quotation = 20 + 8;
+    let allows = |at: usize| match packet.first().map(|first| first >> 4) {
+        Some(4) if is_icmp_error(packet) && at >= quotation => {
+            matches!(at - quotation, 4 | 5 | 10 | 11)
+        }
+        Some(4) => matches!(at, 4 | 5 | 10 | 11),
+        Some(_) | None => false,
+    };
     for (at, octet) in expected.0.iter().enumerate() {
-        let is_allowed = sent.get(network).is_some_and(|first| first >> 4 == 4)
-            && at
-                .checked_sub(network)
-                .is_some_and(|at| matches!(at, 4 | 5 | 10 | 11));
-        if octet.is_none() && !is_allowed {
+        if octet.is_none() && !at.checked_sub(network).is_some_and(allows) {
             return Err(format!("`??` at octet {at} of an expected packet"));
         }
     }
@@ -187,6 +196,7 @@ fn check_checksums(link: Link, input: &[u8], output: &[Vec<u8>]) -> Result<(), S
         return Ok(());
     };
     let input = &input[network(link, input)..];
+    check_quotation(input, first)?;
     let before = match (
         fragments::is_fragment(input),
         fragments::reassemble(&[input]),
@@ -209,6 +219,53 @@ fn check_checksums(link: Link, input: &[u8], output: &[Vec<u8>]) -> Result<(), S
             "the transport checksum was {before:?} and is {after:?}"
         )),
     }
+}
+
+/// Checks what an ICMP error that was sent quotes: what was right is right, what was wrong is wrong, and it can be read.
+fn check_quotation(input: &[u8], output: &[u8]) -> Result<(), String> {
+    if !is_icmp_error(output) {
+        return Ok(());
+    }
+    let after = packet::quotation(output).ok_or("the length in an error leads out of it")?;
+    // RFC 1812, 4.3.2.3; RFC 4443, 2.4 (c).
+    let most = if output[0] >> 4 == 4 { 576 } else { 1280 };
+    if output.len() > most {
+        return Err(format!("an error of {} octets", output.len()));
+    }
+    if !after.header_is_valid() {
+        return Err("the header checksum of a quoted IPv4 packet is wrong".to_owned());
+    }
+    // RFC 4884, 3.
+    if !after.extensions.is_empty() && after.packet.len() < 128 {
+        return Err("extensions stand too near".to_owned());
+    }
+    let Some(before) = packet::quotation(input) else {
+        return Ok(());
+    };
+    if before.hops() != after.hops() {
+        return Err("the hop limit of a quoted packet has changed".to_owned());
+    }
+    let transport = |octets| packet::judge(octets).map(|judgement| judgement.transport);
+    let checksums = [
+        (transport(before.packet), transport(after.packet)),
+        (
+            Some(before.extensions_checksum()),
+            Some(after.extensions_checksum()),
+        ),
+    ];
+    for (before, after) in checksums {
+        match (before, after) {
+            (Some(Checksum::Valid), Some(Checksum::Invalid))
+            | (Some(Checksum::Invalid), Some(Checksum::Valid))
+            | (Some(Checksum::None), Some(Checksum::Invalid)) => {
+                return Err(format!(
+                    "a checksum within an error was {before:?} and is {after:?}"
+                ));
+            }
+            (Some(_) | None, Some(_) | None) => {}
+        }
+    }
+    Ok(())
 }
 
 fn judged(packet: &[u8]) -> Result<Checksum, String> {

@@ -124,6 +124,78 @@ pub fn network_offset(frame: &[u8]) -> usize {
     (at + 2).min(frame.len())
 }
 
+/// The parts of what an ICMP error has behind its header (RFC 4884, 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quotation<'p> {
+    /// The packet in error, as far as it is there, and padding.
+    pub packet: &'p [u8],
+    /// The extension structure; nothing if there is none.
+    pub extensions: &'p [u8],
+}
+
+impl Quotation<'_> {
+    /// Says whether a quoted IPv4 header has a right checksum; IPv6 has none, which is as good.
+    pub fn header_is_valid(&self) -> bool {
+        let header = match self.packet.first() {
+            Some(first) if first >> 4 == 4 => usize::from(first & 0xf) * 4,
+            Some(_) | None => return true,
+        };
+        self.packet
+            .get(..header)
+            .is_some_and(|header| sum(header) == 0xffff)
+    }
+
+    /// Returns the TTL or hop limit of the quoted packet.
+    pub fn hops(&self) -> Option<u8> {
+        match self.packet.first()? >> 4 {
+            4 => self.packet.get(8).copied(),
+            _ => self.packet.get(7).copied(),
+        }
+    }
+
+    /// Returns what a receiver makes of the extension structure's checksum.
+    pub fn extensions_checksum(&self) -> Checksum {
+        match self.extensions {
+            [_, _, 0, 0, ..] | [] => Checksum::None,
+            structure if sum(structure) == 0xffff => Checksum::Valid,
+            _ => Checksum::Invalid,
+        }
+    }
+}
+
+/// Returns what an ICMP error quotes; `None` for any other packet, and for one whose length leads out of it.
+pub fn quotation(octets: &[u8]) -> Option<Quotation<'_>> {
+    let (message, is_v4) = match octets.first()? >> 4 {
+        4 => {
+            let length = usize::from(u16::from_be_bytes([*octets.get(2)?, *octets.get(3)?]));
+            let packet = octets.get(..length)?;
+            let header = usize::from(packet.first()? & 0xf) * 4;
+            (packet.get(header..).filter(|_| packet[9] == ICMP_V4)?, true)
+        }
+        _ => {
+            let length = usize::from(u16::from_be_bytes([*octets.get(4)?, *octets.get(5)?]));
+            let packet = octets.get(..40 + length)?;
+            let (mut protocol, mut at) = (packet[6], 40);
+            while matches!(protocol, 0 | 43 | 44 | 60) {
+                let [next, units] = *packet.get(at..)?.first_chunk()?;
+                let units = if protocol == 44 { 0 } else { units };
+                (protocol, at) = (next, at + 8 + 8 * usize::from(units));
+            }
+            (packet.get(at..).filter(|_| protocol == ICMP_V6)?, false)
+        }
+    };
+    let (header, body) = message.split_first_chunk::<8>()?;
+    let quoted = match (is_v4, header[0]) {
+        (true, 3 | 11 | 12) => usize::from(header[5]) * 4,
+        (false, 1 | 3) => usize::from(header[4]) * 8,
+        (false, 2 | 4) => 0,
+        (_, _) => return None,
+    };
+    let end = if quoted == 0 { body.len() } else { quoted };
+    let (packet, extensions) = body.split_at_checked(end)?;
+    Some(Quotation { packet, extensions })
+}
+
 /// Judges the packet at the start of `octets`, or returns `None` if it is not all there.
 pub fn judge(octets: &[u8]) -> Option<Judgement> {
     match octets.first()? >> 4 {
@@ -376,6 +448,36 @@ mod tests {
         assert!(!judge(&packet).unwrap().header_is_valid);
         set_header_checksum(&mut packet);
         assert!(judge(&packet).unwrap().header_is_valid);
+    }
+
+    #[test]
+    fn quotations_are_taken_apart_and_judged() {
+        let (here, there) = (address("192.0.2.1"), address("203.0.113.50"));
+        let quoted = packet(here, there, UDP, b"data");
+        let mut error = packet(there, here, ICMP_V4, &quoted);
+        assert_eq!(quotation(&error), None);
+        // The identifier of the echo request stands where the length goes.
+        (error[20], error[25]) = (3, 0);
+        let found = quotation(&error).unwrap();
+        assert_eq!((found.packet, found.extensions), (&quoted[..], &[][..]));
+        assert!(found.header_is_valid());
+        assert_eq!(found.hops(), Some(64));
+        error[36] ^= 1;
+        assert!(!quotation(&error).unwrap().header_is_valid());
+
+        let padded = [&quoted[..], &[0; 96], &[0x20, 0, 0xdf, 0xff]].concat();
+        let mut error = packet(
+            address("2001:db8::1"),
+            address("2001:db8::2"),
+            ICMP_V6,
+            &padded,
+        );
+        (error[40], error[44]) = (3, 16);
+        let found = quotation(&error).unwrap();
+        assert_eq!((found.packet.len(), found.extensions.len()), (128, 4));
+        assert_eq!(found.extensions_checksum(), Checksum::Valid);
+        error[44] = 17;
+        assert_eq!(quotation(&error), None);
     }
 
     #[test]

@@ -209,6 +209,8 @@ impl Counters {
                             counters.forwarded_packets,
                         ),
                         (Name::ForwardedOctets(direction), counters.forwarded_octets),
+                        (Name::Fragments(direction), counters.fragments),
+                        (Name::Replies(direction), counters.replies),
                     ];
                     let dropped = DropReason::ALL.into_iter().zip(counters.dropped);
                     forwarded.into_iter().chain(
@@ -273,8 +275,49 @@ mod tests {
             &Verdict::Drop(DropReason::FragmentedIcmp),
         );
         part.record_pass(PassReason::NotIp);
+        part.record_reply(Direction::V6ToV4);
+        part.record(Direction::V6ToV4, &Verdict::Split(split()));
         total.add(&part);
         total.add(&part);
-        assert_eq!(total.iter().map(|(_, count)| count).sum::<u64>(), 4);
+        let moved: std::vec::Vec<_> = total
+            .iter()
+            .filter(|(_, count)| *count != 0)
+            .map(|(name, count)| (name.to_string(), count))
+            .collect();
+        let expected = [
+            ("drop_v4_to_v6_fragmented_icmp", 2),
+            ("out_v6_to_v4_packets", 2),
+            ("out_v6_to_v4_octets", 2 * (20 + 48 + 20 + 2)),
+            ("out_v6_to_v4_fragments", 4),
+            ("reply_v6_to_v4_packets", 2),
+            ("pass_not_ip", 2),
+        ];
+        assert_eq!(
+            moved,
+            expected.map(|(name, count)| (name.to_string(), count))
+        );
+    }
+
+    /// 50 octets in fragments of 48.
+    fn split() -> crate::verdict::Split {
+        let header = crate::wire::ipv4::Header {
+            tos: 0,
+            total_length: 70,
+            identification: 1,
+            df: false,
+            mf: false,
+            fragment_offset: 0,
+            ttl: 63,
+            protocol: 17,
+            source: core::net::Ipv4Addr::new(192, 0, 2, 1),
+            destination: core::net::Ipv4Addr::new(203, 0, 113, 50),
+        };
+        let rewrite = crate::verdict::Rewrite {
+            cut: 40,
+            header: crate::verdict::NetworkHeader::V4(header),
+            payload: 50,
+            patch: crate::verdict::Patch::None,
+        };
+        crate::verdict::Split { rewrite, piece: 48 }
     }
 }

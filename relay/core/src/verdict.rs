@@ -462,4 +462,163 @@ mod tests {
             "TTL or hop limit is used up."
         );
     }
+
+    const ADDRESSES: (core::net::Ipv4Addr, core::net::Ipv6Addr) = (
+        core::net::Ipv4Addr::LOCALHOST,
+        core::net::Ipv6Addr::LOCALHOST,
+    );
+
+    /// A header that says to be a fragment with this offset in units of eight octets and this M flag.
+    fn fragment(is_v4: bool, offset: u16, more: bool) -> NetworkHeader {
+        let (v4, v6) = ADDRESSES;
+        if is_v4 {
+            return NetworkHeader::V4(ipv4::Header {
+                tos: 0,
+                total_length: 0xa5a5,
+                identification: 0x1234,
+                df: false,
+                mf: more,
+                fragment_offset: offset,
+                ttl: 63,
+                protocol: 17,
+                source: v4,
+                destination: v4,
+            });
+        }
+        let header = ipv6::Header {
+            traffic_class: 0,
+            payload_length: 0xa5a5,
+            next_header: 17,
+            hop_limit: 63,
+            source: v6,
+            destination: v6,
+        };
+        let identification = 0x1234;
+        NetworkHeader::V6Fragment(
+            header,
+            ipv6::Fragment {
+                offset,
+                more,
+                identification,
+            },
+        )
+    }
+
+    /// What a header says of its fragment: offset in octets, M flag, octets of payload and Identification.
+    fn place(header: &NetworkHeader) -> (usize, bool, usize, u32) {
+        match header {
+            NetworkHeader::V4(header) => (
+                usize::from(header.fragment_offset) * 8,
+                header.mf,
+                usize::from(header.total_length) - ipv4::HEADER_LENGTH,
+                u32::from(header.identification),
+            ),
+            NetworkHeader::V6Fragment(header, fragment) => (
+                usize::from(fragment.offset) * 8,
+                fragment.more,
+                usize::from(header.payload_length),
+                fragment.identification,
+            ),
+            NetworkHeader::V6(_) => panic!("a piece without a place"),
+        }
+    }
+
+    fn check_pieces(split: &Split, mtu: u32) {
+        let (offset, more, ..) = place(&split.rewrite.header);
+        let (mut covered, mut is_last) = (0, false);
+        for piece in split.pieces() {
+            assert!(!is_last, "a piece behind the last one");
+            let length = piece.payload.len();
+            assert!(length > 0 && piece.header.length() + length <= mtu as usize);
+            assert_eq!(piece.payload.start, covered);
+            covered = piece.payload.end;
+            is_last = covered == split.rewrite.payload;
+            assert!(is_last || length % 8 == 0);
+            // A longer piece would not fit.
+            assert!(is_last || piece.header.length() + length + 8 > mtu as usize);
+            let expected = (
+                offset + piece.payload.start,
+                more || !is_last,
+                length,
+                0x1234,
+            );
+            assert_eq!(place(&piece.header), expected);
+            let patch = if piece.payload.start == 0 {
+                split.rewrite.patch
+            } else {
+                Patch::None
+            };
+            assert_eq!(piece.patch, patch);
+        }
+        assert!(is_last, "a piece is missing");
+    }
+
+    #[test]
+    fn pieces_cover_the_payload_and_fit() {
+        // xorshift64 with a fixed seed.
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = |below: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % below
+        };
+        let (mut possible, mut impossible) = (0, 0);
+        for _ in 0..20_000 {
+            let furthest = 1 + random(8191);
+            let offset = random(furthest) as u16;
+            let header = fragment(random(2) == 0, offset, random(2) == 0);
+            let patch = Patch::Checksum {
+                at: 6,
+                checksum: 0xbeef,
+            };
+            let rewrite = Rewrite {
+                cut: 20,
+                header,
+                payload: 1 + random(65515) as usize,
+                patch,
+            };
+            let (offset, ..) = place(&header);
+            let mtu = 68 + random(3000) as u32;
+            match Split::new(rewrite, mtu) {
+                Some(split) => {
+                    assert!(offset + rewrite.payload <= 65535);
+                    check_pieces(&split, mtu);
+                    possible += 1;
+                }
+                None => {
+                    assert!(offset + rewrite.payload > 65535);
+                    impossible += 1;
+                }
+            }
+        }
+        assert!(
+            possible > 5000 && impossible > 1000,
+            "{possible} {impossible}"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_split() {
+        let rewrite = |header| Rewrite {
+            cut: 20,
+            header,
+            payload: 1300,
+            patch: Patch::None,
+        };
+        let NetworkHeader::V6Fragment(whole, _) = fragment(false, 0, false) else {
+            panic!("asked for a fragment")
+        };
+        assert_eq!(Split::new(rewrite(NetworkHeader::V6(whole)), 1280), None);
+        for is_v4 in [true, false] {
+            let header = fragment(is_v4, 0, false);
+            assert_eq!(Split::new(rewrite(header), 67), None);
+            assert!(Split::new(rewrite(header), 68).is_some());
+        }
+        // The greatest datagram has 65535 octets.
+        let last = fragment(false, (65535 - 1300) / 8, false);
+        assert!(Split::new(rewrite(last), 1280).is_some());
+        let beyond = fragment(false, (65535 - 1300) / 8 + 1, false);
+        assert_eq!(Split::new(rewrite(beyond), 1280), None);
+    }
 }
