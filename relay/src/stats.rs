@@ -47,6 +47,8 @@ counters! {
     lost_receive_refused,
     /// Frames given to AF_XDP sockets for sending.
     transmitted_frames,
+    /// Packets that left as fragments because they had to be split.
+    split_packets,
     /// Packets handed to the kernel as they came, because they turned out not to be the relay's.
     kernel_passed,
     /// Packets lost because the kernel refused to take them.

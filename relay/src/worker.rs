@@ -274,6 +274,7 @@ impl Worker {
 
     /// Puts the pieces of a frame on their way, each in a frame of its own.
     fn send_pieces(&mut self, frame: &Frame, fragments: &Fragments) {
+        self.counters.split_packets += 1;
         let payload = frame.octets().get(fragments.payload..).unwrap_or_default();
         for piece in fragments.split.pieces() {
             let Some(mut fresh) = self.umem.allocate() else {

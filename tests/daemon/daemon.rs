@@ -181,9 +181,8 @@ impl Counters {
         let settled = forwarded + self.sum("drop_") + self.sum("pass_") + self.get("lost_errors");
         assert_eq!(self.get("received_frames"), settled, "{self:?}");
         // Packets that were split left as fragments instead, and errors about dropped packets left besides.
-        let split = self.get("out_v4_to_v6_split_packets") + self.get("out_v6_to_v4_split_packets");
         let fragments = self.get("out_v4_to_v6_fragments") + self.get("out_v6_to_v4_fragments");
-        let leaving = forwarded - split + fragments + self.sum("reply_");
+        let leaving = forwarded - self.get("split_packets") + fragments + self.sum("reply_");
         let handed_over = self.sum("kernel_") - self.get("kernel_passed");
         let lost = [
             "lost_kernel_refused",

@@ -4,6 +4,7 @@ pub mod case;
 pub mod fragments;
 pub mod packet;
 pub mod random;
+pub mod sent;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
