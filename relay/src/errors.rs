@@ -75,9 +75,12 @@ pub fn handle<P: Paths>(
         }
     };
     let built = match direction {
+        // Whoever sends from the relay's own address lies.
         Direction::V4ToV6 => source_v4(packet)
+            .filter(|sender| !paths.is_own_v4(*sender))
             .and_then(|sender| reply_v4(packet, reply, paths.own_v4(sender)?, output)),
         Direction::V6ToV4 => source_v6(packet)
+            .filter(|sender| !paths.is_own_v6(*sender))
             .and_then(|sender| reply_v6(packet, reply, paths.own_v6(sender)?, output)),
     };
     match built {
