@@ -52,19 +52,21 @@ pub fn attached(interface_index: u32) -> io::Result<Option<(u32, Hook)>> {
     let RouteNetlinkMessage::NewLink(link) = answer else {
         return Ok(None);
     };
-    let attributes = link
-        .attributes
-        .into_iter()
-        .filter_map(|attribute| match attribute {
-            LinkAttribute::Xdp(attributes) => Some(attributes),
-            _ => None,
-        });
-    let program = attributes.flatten().find_map(|attribute| match attribute {
-        LinkXdp::SkbProgId(id) => Some((id, Hook::Generic)),
-        LinkXdp::DrvProgId(id) => Some((id, Hook::Driver)),
-        LinkXdp::HwProgId(id) => Some((id, Hook::Device)),
-        _ => None,
-    });
+    let mut program = None;
+    for attribute in link.attributes {
+        let LinkAttribute::Xdp(attributes) = attribute else {
+            continue;
+        };
+        for attribute in attributes {
+            if let LinkXdp::SkbProgId(id) = attribute {
+                program = Some((id, Hook::Generic));
+            } else if let LinkXdp::DrvProgId(id) = attribute {
+                program = Some((id, Hook::Driver));
+            } else if let LinkXdp::HwProgId(id) = attribute {
+                program = Some((id, Hook::Device));
+            }
+        }
+    }
     Ok(program.filter(|(id, _)| *id != 0))
 }
 
