@@ -195,11 +195,22 @@ mod tests {
         packet[0] = 0x60;
         packet[5] = 24;
         packet[6] = 44;
-        packet[8..24].copy_from_slice(&[0x20, 1, 0xd, 0xb8, 0, 0x12, 0, 0x34, 0, 0, 0, 0, 0, 0, 0, 1]);
-        packet[24..40].copy_from_slice(&[0x20, 1, 0xd, 0xb8, 0, 0x46, 0, 0, 0, 0, 0, 0, 203, 0, 113, 50]);
+        packet[8..24]
+            .copy_from_slice(&[0x20, 1, 0xd, 0xb8, 0, 0x12, 0, 0x34, 0, 0, 0, 0, 0, 0, 0, 1]);
+        packet[24..40].copy_from_slice(&[
+            0x20, 1, 0xd, 0xb8, 0, 0x46, 0, 0, 0, 0, 0, 0, 203, 0, 113, 50,
+        ]);
         let task = Task::Reply(DropReason::ExtensionInFragment, Reply::PROHIBITED_V6);
-        let logged = event(&Request { direction: Direction::V6ToV4, packet, task }).unwrap();
-        assert!(logged.starts_with("dropped 2001:db8:12:34::1 -> 2001:db8:46::cb00:7132: "), "{logged}");
+        let logged = event(&Request {
+            direction: Direction::V6ToV4,
+            packet,
+            task,
+        })
+        .unwrap();
+        assert!(
+            logged.starts_with("dropped 2001:db8:12:34::1 -> 2001:db8:46::cb00:7132: "),
+            "{logged}"
+        );
     }
 
     #[test]

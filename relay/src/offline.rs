@@ -122,7 +122,8 @@ impl Offline {
                 return Vec::new();
             }
         };
-        let is_sent_to_group = link == Link::Ethernet && packet.first().is_some_and(|octet| octet & 1 == 1);
+        let is_sent_to_group =
+            link == Link::Ethernet && packet.first().is_some_and(|octet| octet & 1 == 1);
         let link = match link {
             Link::Ethernet => LinkHeader::copy(packet, network),
             Link::Raw => LinkHeader::NONE,
@@ -162,7 +163,9 @@ impl Offline {
             // RFC 1812, 4.3.2.7 and RFC 4443, 2.4 (e.4, e.5): no error about "a packet sent as a Link Layer broadcast or
             // multicast". The daemon never sees one, for the XDP program leaves them to the kernel.
             Verdict::Reply(..) if is_sent_to_group => Vec::new(),
-            Verdict::Reply(reason, reply) => self.carry_out(direction, octets, Task::Reply(reason, reply), &link),
+            Verdict::Reply(reason, reply) => {
+                self.carry_out(direction, octets, Task::Reply(reason, reply), &link)
+            }
             Verdict::Pass(_) | Verdict::Drop(_) => Vec::new(),
         }
     }
