@@ -533,6 +533,21 @@ fn warnings_do_not_fail() {
     assert_eq!(output.status.code(), Some(0));
 }
 
+/// What the RFCs advise against is allowed.
+#[test]
+fn advice_of_the_rfcs() {
+    let relay = "prefix: 64:ff9b::/96\ninterfaces: [{ name: lo }]\nipv4_translatable: [192.0.2.0/24]\n\
+                 icmp: { ipv4_sources: [192.0.2.7, 100.64.0.0/24] }\n";
+    let output = check(relay, "eam: []\n", &[]);
+    let expected = [
+        "relay.yaml:3:1: warning: `ipv4_translatable`: 64:ff9b::/96 should not stand for services (RFC 6052, 3.1); use a prefix of your own",
+        "relay.yaml:4:9: warning: `icmp.ipv4_sources`: `100.64.0.0/24` is private; errors from there are likely to be filtered (RFC 6791, 3.1)",
+        "relay.yaml: ok, 0 mappings, 1 interface",
+    ];
+    assert_eq!(text(&output.stdout).lines().collect::<Vec<_>>(), expected);
+    assert_eq!(output.status.code(), Some(0));
+}
+
 /// Problems of both files are told in one go.
 #[test]
 fn problems_of_all_files_at_once() {

@@ -4,7 +4,7 @@
 //! network header ends where the payload begins, and the new link header stands in front of it.
 
 use relay_core::Rewrite;
-use relay_core::verdict::{NetworkHeader, Piece};
+use relay_core::rewrite::{NetworkHeader, Piece};
 use relay_core::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 
 /// A frame whose first octets can be moved, as translation needs it to grow and shrink in front.
@@ -191,7 +191,7 @@ pub fn perform_piece<F: Frame>(
 mod tests {
     use super::*;
     use crate::memory::MemoryFrame;
-    use relay_core::verdict::Patch;
+    use relay_core::rewrite::Patch;
     use relay_core::wire::{ipv4, ipv6};
     use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -8,7 +8,7 @@ use crate::perform::{Frame, LinkHeader, perform};
 use crate::routes::{DirectHop, Hop, KernelReason, Tag, Tags};
 use crate::tables::{Surroundings, Tables};
 use relay_core::counters::Counters;
-use relay_core::verdict::NetworkHeader;
+use relay_core::rewrite::NetworkHeader;
 use relay_core::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use relay_core::{Direction, PassReason, Split, Translator, Verdict};
 use std::net::IpAddr;

@@ -3,8 +3,9 @@
 //! A counter's name is `<what>_<direction>[_<reason>]` and comes from [`crate::verdict`] alone; every list, table or
 //! metric is made by [`Counters::iter`]. The books balance: what came in was forwarded, passed or dropped.
 
+use crate::reasons::{DropReason, PassReason};
 use crate::translate::TranslatedError;
-use crate::verdict::{Direction, DropReason, PassReason, Verdict};
+use crate::verdict::{Direction, Verdict};
 use core::net::IpAddr;
 
 /// The counters of one owner; owners add theirs up with [`Counters::add`].
@@ -299,7 +300,7 @@ mod tests {
     }
 
     /// 50 octets in fragments of 48.
-    fn split() -> crate::verdict::Split {
+    fn split() -> crate::rewrite::Split {
         let header = crate::wire::ipv4::Header {
             tos: 0,
             total_length: 70,
@@ -312,12 +313,12 @@ mod tests {
             source: core::net::Ipv4Addr::new(192, 0, 2, 1),
             destination: core::net::Ipv4Addr::new(203, 0, 113, 50),
         };
-        let rewrite = crate::verdict::Rewrite {
+        let rewrite = crate::rewrite::Rewrite {
             cut: 40,
-            header: crate::verdict::NetworkHeader::V4(header),
+            header: crate::rewrite::NetworkHeader::V4(header),
             payload: 50,
-            patch: crate::verdict::Patch::None,
+            patch: crate::rewrite::Patch::None,
         };
-        crate::verdict::Split { rewrite, piece: 48 }
+        crate::rewrite::Split { rewrite, piece: 48 }
     }
 }

@@ -12,11 +12,13 @@
 //! | [`address`] | RFC 6052 prefixes; which addresses are never translated |
 //! | [`network`] | what the translator asks of its surroundings: mappings, prefix lists, MTUs |
 //! | [`policy`] | the operator's choices as one plain value |
-//! | [`verdict`] | what can become of a packet, with a closed list of reasons |
+//! | [`verdict`] | what can become of a packet |
+//! | [`reasons`] | why packets are dropped or left to the kernel |
+//! | [`rewrite`] | how a packet is translated, described |
 //! | [`counters`] | one number for each thing that can become of a packet |
 //! | [`Translator`] | the two directions, each a file that reads in the order of the RFC's clauses |
 //!
-//! Imports go one way: `wire` imports nothing of ours; `address`, `policy`, `verdict` and `network` stand on it;
+//! Imports go one way: `wire` imports nothing of ours; `address`, `policy`, `rewrite`, `verdict` and `network` stand on it;
 //! `translate` on all of them.
 //!
 //! # Glossary
@@ -40,11 +42,15 @@ pub mod address;
 pub mod counters;
 pub mod network;
 pub mod policy;
+pub mod reasons;
+pub mod rewrite;
 mod translate;
 pub mod verdict;
 pub mod wire;
 
 pub use network::{AddressMap, Network};
 pub use policy::Policy;
+pub use reasons::{DropReason, PassReason};
+pub use rewrite::{Rewrite, Split};
 pub use translate::{MAX_ERROR_LENGTH, TranslatedError, Translator, reply_v4, reply_v6};
-pub use verdict::{Direction, DropReason, PassReason, Reply, Rewrite, Split, Verdict};
+pub use verdict::{Direction, Reply, Verdict};

@@ -8,6 +8,7 @@ use super::section::{Problems, Section, auto_or, number, scalar};
 use super::tree::{self, Content};
 use super::{Config, IcmpErrors, MtuOverride, OwnAddresses, SourceChoice};
 use eam_tables::{PrefixSet4, Problem, parse_ipv4_prefix, parse_ipv6_prefix};
+use ipnet::Ipv4Net;
 use relay_core::Policy;
 use relay_core::address::{self, Prefix};
 use relay_core::policy::{
@@ -65,7 +66,17 @@ fn config(mut top: Section, eam: Vec<PathBuf>, problems: &mut Problems) -> Optio
     let prefix = prefix.and_then(|(key_place, node)| {
         scalar("prefix", &key_place, &node, problems, translation_prefix)
     });
+    let place_of_translatable = top.place_of("ipv4_translatable");
     let ipv4_translatable = prefixes(&mut top, "ipv4_translatable", problems);
+    // RFC 6052, 3.1: "The Well-Known Prefix SHOULD NOT be used to construct IPv4-translatable IPv6 addresses."
+    if let Some(place) = place_of_translatable
+        && prefix.is_some_and(|prefix| prefix.is_well_known())
+        && !ipv4_translatable.is_empty()
+    {
+        let why =
+            "64:ff9b::/96 should not stand for services (RFC 6052, 3.1); use a prefix of your own";
+        problems.warning(&place, format!("`ipv4_translatable`: {why}"));
+    }
     let service_pools = prefixes(&mut top, "service_pools", problems);
     let denylist4 = prefixes(&mut top, "denylist4", problems);
     let interfaces = interfaces(&mut top, problems);
@@ -276,7 +287,15 @@ fn icmp(top: &mut Section, problems: &mut Problems) -> (IcmpErrors, bool) {
     );
     let on_off = [("on", true), ("off", false)];
     let interface_object = section.choice("interface_object", true, &on_off, problems, &[]);
+    let place_of_sources = section.place_of("ipv4_sources");
     let ipv4_sources = section.items("ipv4_sources", problems, parse_ipv4_prefix);
+    // RFC 6791, 3.1: "It SHOULD NOT be drawn from [RFC1918] or [RFC6598] address space".
+    if let Some(place) = place_of_sources
+        && let Some(private) = ipv4_sources.iter().find(|prefix| is_private(prefix))
+    {
+        let why = "is private; errors from there are likely to be filtered (RFC 6791, 3.1)";
+        problems.warning(&place, format!("`icmp.ipv4_sources`: `{private}` {why}"));
+    }
     let ipv6_sources = section.items("ipv6_sources", problems, parse_ipv6_prefix);
     let mut own = section.section("own", &OWN, problems);
     let own = OwnAddresses {
@@ -296,6 +315,12 @@ fn icmp(top: &mut Section, problems: &mut Problems) -> (IcmpErrors, bool) {
         source_choice,
     };
     (icmp, interface_object)
+}
+
+/// Says whether a prefix lies in the private address space of RFC 1918 or the shared one of RFC 6598.
+fn is_private(prefix: &Ipv4Net) -> bool {
+    let shared = Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10);
+    prefix.network().is_private() || shared.contains(prefix)
 }
 
 fn own_v4(text: &str) -> Result<Ipv4Addr, &'static str> {

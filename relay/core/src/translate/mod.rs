@@ -11,7 +11,8 @@ pub use error::{MAX_ERROR_LENGTH, TranslatedError, reply_v4, reply_v6};
 use crate::address;
 use crate::network::Network;
 use crate::policy::{Policy, WkpNonGlobal};
-use crate::verdict::{DropReason, Verdict};
+use crate::reasons::DropReason;
+use crate::verdict::Verdict;
 use crate::wire::Octets;
 use core::net::{Ipv4Addr, Ipv6Addr};
 

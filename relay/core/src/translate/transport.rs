@@ -1,7 +1,8 @@
 //! Transport headers under new addresses (RFC 7915, 4.5 and 5.5).
 
 use crate::policy::UdpZeroChecksum;
-use crate::verdict::{DropReason, Patch};
+use crate::reasons::DropReason;
+use crate::rewrite::Patch;
 use crate::wire::checksum::{self, Sum};
 use crate::wire::transport::{self, UDP, UDP_HEADER_LENGTH, UDP_LITE};
 use crate::wire::{Octets, icmp};
@@ -69,6 +70,31 @@ impl Addresses {
             }
         }
     }
+}
+
+/// Says what kind of ICMP message a packet is, if it is one at all. ICMP has another number in each family, and other types,
+/// which `sort` sorts.
+#[inline]
+pub(super) fn icmp_kind<O: Octets + ?Sized>(
+    packet: &O,
+    upper: Upper,
+    icmp_protocol: u8,
+    sort: fn(u8) -> icmp::Kind,
+) -> Result<Option<icmp::Kind>, DropReason> {
+    if upper.protocol != icmp_protocol {
+        return Ok(None);
+    }
+    // RFC 7915, 1.2: "Fragmented ICMP/ICMPv6 packets will not be translated by IP/ICMP translators." An atomic fragment is
+    // whole.
+    if upper.part != Part::Whole {
+        return Err(DropReason::FragmentedIcmp);
+    }
+    if upper.length < icmp::HEADER_LENGTH {
+        return Err(DropReason::MalformedTransport);
+    }
+    let number = packet.load::<1>(upper.offset);
+    let [number] = number.ok_or(DropReason::MalformedTransport)?;
+    Ok(Some(sort(number)))
 }
 
 /// Returns the change that new addresses bring to any transport but ICMP.

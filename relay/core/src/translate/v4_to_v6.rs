@@ -7,9 +7,9 @@ use super::transport::{self, Addresses, Part, Upper};
 use crate::address;
 use crate::network::Network;
 use crate::policy::{AtomicFragments, Hairpin};
-use crate::verdict::{
-    DropReason, NetworkHeader, PassReason, Patch, Refusal, Reply, Rewrite, Split, Verdict,
-};
+use crate::reasons::{DropReason, PassReason};
+use crate::rewrite::{NetworkHeader, Patch, Rewrite, Split};
+use crate::verdict::{Refusal, Reply, Verdict};
 use crate::wire::ipv4::{Options, Received};
 use crate::wire::{Octets, icmp, ipv4, ipv6};
 use core::net::Ipv4Addr;
@@ -48,7 +48,8 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
         length: received.payload_length(),
         part: Part::new(header.fragment_offset, header.mf),
     };
-    let icmp_kind = icmp_kind(packet, upper).map_err(unless_malformed)?;
+    let icmp_kind = transport::icmp_kind(packet, upper, icmp::PROTOCOL_V4, icmp::kind_v4)
+        .map_err(unless_malformed)?;
     // RFC 7915, 4.1: "If the translator gets an illegal source address (e.g., 0.0.0.0, 127.0.0.1, etc.), the
     // translator SHOULD silently discard the packet [...]. Note when translating ICMPv4 Error Messages into ICMPv6, the
     // "illegal" source address will be translated for the purpose of trouble shooting."
@@ -181,27 +182,6 @@ enum Target {
     Translatable,
     /// It is the relay's, but nothing maps it.
     Unmapped,
-}
-
-/// Says what kind of ICMP message a packet is, if it is one at all.
-fn icmp_kind<O: Octets + ?Sized>(
-    packet: &O,
-    upper: Upper,
-) -> Result<Option<icmp::Kind>, DropReason> {
-    if upper.protocol != icmp::PROTOCOL_V4 {
-        return Ok(None);
-    }
-    // RFC 7915, 1.2: "Fragmented ICMP/ICMPv6 packets will not be translated by IP/ICMP translators."
-    if upper.part != Part::Whole {
-        return Err(DropReason::FragmentedIcmp);
-    }
-    if upper.length < icmp::HEADER_LENGTH {
-        return Err(DropReason::MalformedTransport);
-    }
-    let [number] = packet
-        .load::<1>(upper.offset)
-        .ok_or(DropReason::MalformedTransport)?;
-    Ok(Some(icmp::kind_v4(number)))
 }
 
 /// Refuses protocol numbers that would change their meaning in IPv6.

@@ -7,9 +7,9 @@ use super::{MappedBy, Translator, identification};
 use crate::address;
 use crate::network::Network;
 use crate::policy::{Hairpin, UdpZeroChecksum};
-use crate::verdict::{
-    DropReason, NetworkHeader, PassReason, Patch, Refusal, Reply, Rewrite, Split, Verdict,
-};
+use crate::reasons::{DropReason, PassReason};
+use crate::rewrite::{NetworkHeader, Patch, Rewrite, Split};
+use crate::verdict::{Refusal, Reply, Verdict};
 use crate::wire::ipv6::Obstacle;
 use crate::wire::{Octets, icmp, ipv4, ipv6};
 
@@ -66,7 +66,7 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
         }),
     };
     check_protocol(upper.protocol).map_err(prohibited)?;
-    let icmp_kind = icmp_kind(packet, upper)?;
+    let icmp_kind = transport::icmp_kind(packet, upper, icmp::PROTOCOL_V6, icmp::kind_v6)?;
 
     let (destination, mapped_by) = translator
         .map_v6(destination)
@@ -196,28 +196,6 @@ fn too_big(mtu_v4: u32) -> Refusal {
         DropReason::PacketTooBig,
         Reply::packet_too_big(mtu_v4.saturating_add(20)),
     )
-}
-
-/// Says what kind of ICMPv6 message a packet is, if it is one at all.
-fn icmp_kind<O: Octets + ?Sized>(
-    packet: &O,
-    upper: Upper,
-) -> Result<Option<icmp::Kind>, DropReason> {
-    if upper.protocol != icmp::PROTOCOL_V6 {
-        return Ok(None);
-    }
-    // RFC 7915, 1.2: "Fragmented ICMP/ICMPv6 packets will not be translated by IP/ICMP translators." An atomic fragment is
-    // whole.
-    if upper.part != Part::Whole {
-        return Err(DropReason::FragmentedIcmp);
-    }
-    if upper.length < icmp::HEADER_LENGTH {
-        return Err(DropReason::MalformedTransport);
-    }
-    let [number] = packet
-        .load::<1>(upper.offset)
-        .ok_or(DropReason::MalformedTransport)?;
-    Ok(Some(icmp::kind_v6(number)))
 }
 
 /// Refuses protocol numbers that would change their meaning in IPv4.

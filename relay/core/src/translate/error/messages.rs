@@ -1,6 +1,6 @@
 //! Types, codes, pointers and MTUs of ICMP errors: the tables of RFC 7915, 4.2 and 5.2.
 
-use crate::verdict::DropReason;
+use crate::reasons::DropReason;
 use crate::wire::{icmp, ipv6};
 
 /// MTUs in octets of the next hops on both sides.

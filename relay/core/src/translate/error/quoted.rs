@@ -5,7 +5,8 @@ use super::super::transport::{self, Addresses, Part, Upper};
 use super::super::{MappedBy, Translator, identification, v4_to_v6, v6_to_v4};
 use crate::network::{AddressMap, Network};
 use crate::policy::UdpZeroChecksum;
-use crate::verdict::{DropReason, NetworkHeader, Patch};
+use crate::reasons::DropReason;
+use crate::rewrite::{NetworkHeader, Patch};
 use crate::wire::{Octets, icmp, ipv4, ipv6};
 use core::net::{Ipv4Addr, Ipv6Addr};
 

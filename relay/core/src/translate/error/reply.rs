@@ -5,8 +5,9 @@
 
 use super::{MAX_ERROR_LENGTH, MAX_V4_ERROR_LENGTH, TranslatedError, emit_parts};
 use crate::address;
+use crate::rewrite::NetworkHeader;
 use crate::translate::transport::Addresses;
-use crate::verdict::{NetworkHeader, Reply};
+use crate::verdict::Reply;
 use crate::wire::checksum::Sum;
 use crate::wire::{Octets, icmp, ipv4, ipv6};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
