@@ -26,6 +26,8 @@ use tracing::{info, warn};
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// How long to gather changes of the network before workers get a new picture of it.
 const GATHER: Duration = Duration::from_millis(20);
+/// How long to leave the kernel's tables alone when they could not be read, as while routes change without pause.
+const PAUSE: Duration = Duration::from_secs(1);
 /// The most requests of workers that are carried out before the control thread looks around.
 const REQUESTS_PER_TURN: usize = 1024;
 
@@ -132,6 +134,7 @@ impl Control<'_> {
         let mut housekeeping = Instant::now() + HOUSEKEEPING;
         let mut publication: Option<Instant> = None;
         let mut is_busy = false;
+        let mut resumption = Instant::now();
         loop {
             let next =
                 publication.map_or(housekeeping, |publication| publication.min(housekeeping));
@@ -139,14 +142,20 @@ impl Control<'_> {
                 true => Duration::ZERO,
                 false => next.saturating_duration_since(Instant::now()),
             };
-            if self.wait(wait) {
+            if self.wait(wait, Instant::now() >= resumption) {
                 info!("stopping");
                 return Ok(());
             }
             self.shared.answer();
             is_busy = self.errors.work(self.shared);
-            self.mirror.process_events()?;
             let now = Instant::now();
+            if now >= resumption
+                && let Err(error) = self.mirror.process_events()
+            {
+                // Workers hand what they find no next hop for to the kernel, so nothing is lost meanwhile.
+                warn!("{error}; trying again");
+                resumption = now + PAUSE;
+            }
             if self.mirror.is_dirty() && now >= *publication.get_or_insert(now + GATHER) {
                 publication = None;
                 self.ports.follow(self.program, self.mirror)?;
@@ -168,15 +177,19 @@ impl Control<'_> {
         }
     }
 
-    /// Waits for something to do; says whether a signal has come.
-    fn wait(&mut self, at_most: Duration) -> bool {
+    /// Waits for something to do, `for_events` of the kernel's tables among it; says whether a signal has come.
+    fn wait(&mut self, at_most: Duration, for_events: bool) -> bool {
         let at_most = Timespec {
             tv_sec: at_most.as_secs() as i64,
             tv_nsec: i64::from(at_most.subsec_nanos()),
         };
+        let events = match for_events {
+            true => PollFlags::IN,
+            false => PollFlags::empty(),
+        };
         let mut descriptors = [
             PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(self.mirror.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.mirror.as_fd(), events),
             PollFd::from_borrowed_fd(self.shared.control(), PollFlags::IN),
         ];
         // An interruption is a signal, which the next turn finds.

@@ -182,20 +182,27 @@ impl Mirror {
             .map(|(_, address, _)| *address)
     }
 
-    /// Reads again whatever is out of date.
+    /// Reads again whatever is out of date. What could not be read whole is read again, with everything, the next time.
     fn refresh(&mut self) -> Result<(), MirrorError> {
         let outdated = std::mem::take(&mut self.state.outdated);
-        if outdated.everything {
-            self.reread()?;
+        let outcome = if outdated.everything {
+            self.reread()
         } else {
-            if outdated.rules {
-                self.read_rules()?;
-            }
-            if outdated.routes {
-                self.read_routes()?;
-            }
-        }
-        Ok(())
+            let rules = if outdated.rules {
+                self.read_rules()
+            } else {
+                Ok(())
+            };
+            rules.and_then(|()| {
+                if outdated.routes {
+                    self.read_routes()
+                } else {
+                    Ok(())
+                }
+            })
+        };
+        self.state.outdated.everything |= outcome.is_err();
+        outcome
     }
 
     fn reread(&mut self) -> Result<(), MirrorError> {
