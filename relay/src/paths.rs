@@ -23,13 +23,15 @@ pub struct Live {
     senders: Senders,
 }
 
-/// The addresses from which the relay sends errors.
+/// What the relay knows of its own ports.
 #[derive(Clone, Debug, Default)]
 pub struct Senders {
     /// What the configuration says.
     pub configured: OwnAddresses,
     /// The addresses of each port, by its position.
     pub ports: Vec<Vec<IpAddr>>,
+    /// The least MTU of all ports in octets, for where the kernel decides about the next hop; `None` if no port is there.
+    pub least_mtu: Option<u32>,
 }
 
 impl Live {
@@ -68,16 +70,28 @@ impl Live {
         &self.senders
     }
 
-    /// Returns the addresses of the port by which a hop leaves, then those of all ports: the first that fits is the best.
+    /// Returns the MTU of a next hop: no more than the operator says, nor than it is known to be.
+    #[inline]
+    fn mtu(&self, learnt: Option<u32>, configured: Option<u32>) -> u32 {
+        let learnt = learnt.or(self.senders.least_mtu).unwrap_or(u32::MAX);
+        configured.map_or(learnt, |configured| configured.min(learnt))
+    }
+
+    /// Returns the addresses of the port by which a hop leaves, then those of all ports, then all others of the machine: the
+    /// first that fits is the best.
     fn candidates(&self, hop: Hop<'_>) -> impl Iterator<Item = IpAddr> + '_ {
         let port = match hop {
             Hop::Direct(hop) => self.senders.ports.get(hop.port),
             Hop::Kernel(_) => None,
         };
+        let others = self.own_v4.iter().copied().map(IpAddr::V4);
+        let others = others.chain(self.own_v6.iter().copied().map(IpAddr::V6));
         port.into_iter()
             .chain(&self.senders.ports)
             .flatten()
             .copied()
+            .chain(others)
+            .filter(|address| !address.is_loopback())
     }
 }
 
@@ -92,18 +106,14 @@ impl Paths for Live {
         self.own_v6.binary_search(&address).is_ok()
     }
 
-    /// Where the kernel decides about the next hop, it also decides about the size.
     #[inline]
     fn mtu_v4(&self, destination: Ipv4Addr) -> u32 {
-        let learnt = || self.routes.mtu_v4(destination).unwrap_or(u32::MAX);
-        self.mtu.ipv4.unwrap_or_else(learnt)
+        self.mtu(self.routes.mtu_v4(destination), self.mtu.ipv4)
     }
 
-    /// Where the kernel decides about the next hop, it also decides about the size.
     #[inline]
     fn mtu_v6(&self, destination: Ipv6Addr) -> u32 {
-        let learnt = || self.routes.mtu_v6(destination).unwrap_or(u32::MAX);
-        self.mtu.ipv6.unwrap_or_else(learnt)
+        self.mtu(self.routes.mtu_v6(destination), self.mtu.ipv6)
     }
 
     /// RFC 7600's dummy address serves a relay that has no IPv4 address of its own.

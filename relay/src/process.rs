@@ -10,6 +10,7 @@ use crate::tables::{Surroundings, Tables};
 use relay_core::counters::Counters;
 use relay_core::rewrite::NetworkHeader;
 use relay_core::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
+use relay_core::wire::ipv6;
 use relay_core::{Direction, PassReason, Split, Translator, Verdict};
 use std::net::IpAddr;
 
@@ -103,7 +104,7 @@ pub fn process<F: Frame>(
             let (link, route) = next_hop(&rewrite.header, live);
             match perform(frame, header.length, &link, &rewrite) {
                 Ok(()) => Disposition::Send(route),
-                // The kernel leaves 256 octets in front of every packet; headers grow by 56 at most.
+                // The kernel leaves 256 octets in front of every packet; headers grow by 36 at most.
                 Err(_) => Disposition::Discard,
             }
         }
@@ -178,24 +179,39 @@ fn link_header(hop: &DirectHop) -> LinkHeader {
 /// machine a moment ago.
 fn pass<F: Frame>(frame: &mut F, network: usize, direction: Direction) -> Disposition {
     let packet = frame.octets().get(network..).unwrap_or_default();
-    let destination = match direction {
-        Direction::V4ToV6 => packet
-            .get(16..20)
-            .and_then(|octets| octets.first_chunk::<4>())
-            .map(|a| IpAddr::from(*a)),
-        Direction::V6ToV4 => packet
-            .get(24..40)
-            .and_then(|octets| octets.first_chunk::<16>())
-            .map(|a| IpAddr::from(*a)),
+    let field = |at: usize| {
+        packet
+            .get(at..)
+            .and_then(|rest| rest.first_chunk::<2>())
+            .map(|field| u16::from_be_bytes(*field))
     };
-    match (destination, frame.move_start(network as i32)) {
-        (Some(destination), Ok(())) => {
-            let reason = HandoverReason::Passed;
-            Disposition::Send(Route::Kernel {
-                destination,
-                reason,
-            })
-        }
-        (Some(_) | None, _) => Disposition::Discard,
+    let (destination, length) = match direction {
+        Direction::V4ToV6 => (
+            packet
+                .get(16..)
+                .and_then(|rest| rest.first_chunk::<4>())
+                .map(|octets| IpAddr::from(*octets)),
+            field(2).map(usize::from),
+        ),
+        Direction::V6ToV4 => (
+            packet
+                .get(24..)
+                .and_then(|rest| rest.first_chunk::<16>())
+                .map(|octets| IpAddr::from(*octets)),
+            field(4).map(|payload| ipv6::HEADER_LENGTH + usize::from(payload)),
+        ),
+    };
+    let (Some(destination), Some(length)) = (destination, length) else {
+        return Disposition::Discard;
+    };
+    // What the link added behind the packet would become a part of it.
+    let is_whole = length <= packet.len();
+    if !is_whole || frame.move_start(network as i32).is_err() || frame.resize(length).is_err() {
+        return Disposition::Discard;
     }
+    let reason = HandoverReason::Passed;
+    Disposition::Send(Route::Kernel {
+        destination,
+        reason,
+    })
 }

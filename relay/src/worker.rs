@@ -15,6 +15,7 @@ use crate::tables::Tables;
 use af_xdp::{Errno, Error, Frame, Kick, Socket, Umem};
 use arc_swap::{ArcSwap, Cache};
 use crossbeam::channel::Sender;
+use relay_core::{Direction, MAX_ERROR_LENGTH};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::OwnedFd;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -236,22 +237,41 @@ impl Worker {
                 direction,
                 task,
             } => {
-                let packet = frame.octets().get(network..).unwrap_or_default().to_vec();
-                let request = Request {
+                self.request(
+                    frame.octets().get(network..).unwrap_or_default(),
                     direction,
-                    packet,
                     task,
-                };
-                // The control thread must never make a worker wait.
-                match (self.requests.try_send(request), task) {
-                    (Ok(()), _) => self.has_requested = true,
-                    (Err(_), Task::Translate) => self.counters.lost_errors += 1,
-                    (Err(_), Task::Reply(..)) => self.counters.lost_replies += 1,
-                }
+                );
             }
             Disposition::Discard => {}
         }
         self.umem.free(frame);
+    }
+
+    /// Leaves a packet to the control thread, which must never make a worker wait.
+    ///
+    /// Senders whose packets are dropped can be any number; they get half of the room, so that errors about the packets of
+    /// others get through.
+    fn request(&mut self, packet: &[u8], direction: Direction, task: Task) {
+        let room = self.requests.capacity().unwrap_or(0);
+        let (may_have, lost, packet) = match task {
+            Task::Translate => (room, &mut self.counters.lost_errors, packet),
+            // An error quotes no more than fits into it.
+            Task::Reply(..) => {
+                let quoted = packet.get(..MAX_ERROR_LENGTH).unwrap_or(packet);
+                (room / 2, &mut self.counters.lost_replies, quoted)
+            }
+        };
+        let request = Request {
+            direction,
+            packet: packet.to_vec(),
+            task,
+        };
+        if self.requests.len() < may_have && self.requests.try_send(request).is_ok() {
+            self.has_requested = true;
+        } else {
+            *lost += 1;
+        }
     }
 
     /// Puts a frame on its way.

@@ -1,7 +1,8 @@
 //! One number for each thing that can become of a packet.
 //!
-//! A counter's name is `<what>_<direction>[_<reason>]` and comes from [`crate::verdict`] alone; every list, table or
-//! metric is made by [`Counters::iter`]. The books balance: what came in was forwarded, passed or dropped.
+//! A counter's name says what happened, then the direction if there is one, then the reason: `drop_v4_to_v6_hop_limit`. Names of
+//! reasons come from [`crate::reasons`] alone; every list, table or metric is made by [`Counters::iter`]. The books balance:
+//! what came in was forwarded, passed or dropped, once its ICMP errors have been translated.
 
 use crate::reasons::{DropReason, PassReason};
 use crate::translate::TranslatedError;

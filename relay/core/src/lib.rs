@@ -18,8 +18,8 @@
 //! | [`counters`] | one number for each thing that can become of a packet |
 //! | [`Translator`] | the two directions, each a file that reads in the order of the RFC's clauses |
 //!
-//! Imports go one way: `wire` imports nothing of ours; `address`, `policy`, `rewrite`, `verdict` and `network` stand on it;
-//! `translate` on all of them.
+//! Imports go one way: `wire`, `address` and `reasons` import nothing of ours but each other's plain values; `policy`,
+//! `network`, `rewrite` and `verdict` stand on them; `translate` on all of these, and `counters` on `translate`.
 //!
 //! # Glossary
 //!

@@ -8,7 +8,7 @@ use super::section::{Problems, Section, auto_or, number, scalar};
 use super::tree::{self, Content};
 use super::{Config, IcmpErrors, MtuOverride, OwnAddresses, SourceChoice};
 use eam_tables::{PrefixSet4, Problem, parse_ipv4_prefix, parse_ipv6_prefix};
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use relay_core::Policy;
 use relay_core::address::{self, Prefix};
 use relay_core::policy::{
@@ -60,6 +60,9 @@ pub(super) fn read(path: &Path, text: &str) -> Contents {
     }
 }
 
+/// The highest number of a processor that the kernel's interface takes in its usual form.
+const MAX_CPU: u32 = 1023;
+
 fn config(mut top: Section, eam: Vec<PathBuf>, problems: &mut Problems) -> Option<Config> {
     top.choice("role", (), &[("border", ())], problems, &["edge"]);
     let prefix = top.require("prefix", problems);
@@ -90,7 +93,7 @@ fn config(mut top: Section, eam: Vec<PathBuf>, problems: &mut Problems) -> Optio
     };
     control(&mut top, problems);
     let mut workers = top.section("workers", &WORKERS, problems);
-    let cpus = workers.numbers("cpus", "auto", 4095, problems);
+    let cpus = workers.numbers("cpus", "auto", MAX_CPU, problems);
     prefix?;
     Some(Config {
         policy,
@@ -288,7 +291,7 @@ fn icmp(top: &mut Section, problems: &mut Problems) -> (IcmpErrors, bool) {
     let on_off = [("on", true), ("off", false)];
     let interface_object = section.choice("interface_object", true, &on_off, problems, &[]);
     let place_of_sources = section.place_of("ipv4_sources");
-    let ipv4_sources = section.items("ipv4_sources", problems, parse_ipv4_prefix);
+    let ipv4_sources = section.items("ipv4_sources", problems, source_v4);
     // RFC 6791, 3.1: "It SHOULD NOT be drawn from [RFC1918] or [RFC6598] address space".
     if let Some(place) = place_of_sources
         && let Some(private) = ipv4_sources.iter().find(|prefix| is_private(prefix))
@@ -296,7 +299,7 @@ fn icmp(top: &mut Section, problems: &mut Problems) -> (IcmpErrors, bool) {
         let why = "is private; errors from there are likely to be filtered (RFC 6791, 3.1)";
         problems.warning(&place, format!("`icmp.ipv4_sources`: `{private}` {why}"));
     }
-    let ipv6_sources = section.items("ipv6_sources", problems, parse_ipv6_prefix);
+    let ipv6_sources = section.items("ipv6_sources", problems, source_v6);
     let mut own = section.section("own", &OWN, problems);
     let own = OwnAddresses {
         ipv4: own.parsed("ipv4", None, problems, auto_or(own_v4)),
@@ -315,6 +318,24 @@ fn icmp(top: &mut Section, problems: &mut Problems) -> (IcmpErrors, bool) {
         source_choice,
     };
     (icmp, interface_object)
+}
+
+/// Reads a prefix of addresses that packets may come from.
+fn source_v4(text: &str) -> Result<Ipv4Net, String> {
+    let prefix = parse_ipv4_prefix(text).map_err(|error| error.to_string())?;
+    match address::is_illegal_source_v4(prefix.network()) {
+        true => Err("no packet from it would be forwarded".to_owned()),
+        false => Ok(prefix),
+    }
+}
+
+/// Reads a prefix of addresses that packets may come from.
+fn source_v6(text: &str) -> Result<Ipv6Net, String> {
+    let prefix = parse_ipv6_prefix(text).map_err(|error| error.to_string())?;
+    match address::is_illegal_source_v6(prefix.network()) {
+        true => Err("no packet from it would be forwarded".to_owned()),
+        false => Ok(prefix),
+    }
 }
 
 /// Says whether a prefix lies in the private address space of RFC 1918 or the shared one of RFC 6598.

@@ -84,7 +84,9 @@ impl Errors {
         }
     }
 
-    pub(super) fn counters(&self) -> ErrorCounters {
+    /// Carries out what still waits, when there are no workers any more, and returns the counters.
+    pub(super) fn finish(mut self, shared: &Shared) -> ErrorCounters {
+        while self.work(shared) {}
         self.counters
     }
 
@@ -152,7 +154,7 @@ impl Control<'_> {
             if now >= resumption
                 && let Err(error) = self.mirror.process_events()
             {
-                // Workers hand what they find no next hop for to the kernel, so nothing is lost meanwhile.
+                // Workers go on with what they know.
                 warn!("{error}; trying again");
                 resumption = now + PAUSE;
             }
@@ -183,15 +185,13 @@ impl Control<'_> {
             tv_sec: at_most.as_secs() as i64,
             tv_nsec: i64::from(at_most.subsec_nanos()),
         };
-        let events = match for_events {
-            true => PollFlags::IN,
-            false => PollFlags::empty(),
-        };
-        let mut descriptors = [
+        let mut descriptors = vec![
             PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(self.mirror.as_fd(), events),
             PollFd::from_borrowed_fd(self.shared.control(), PollFlags::IN),
         ];
+        if for_events {
+            descriptors.push(PollFd::from_borrowed_fd(self.mirror.as_fd(), PollFlags::IN));
+        }
         // An interruption is a signal, which the next turn finds.
         let _ = poll(&mut descriptors, Some(&at_most));
         let has_signal = descriptors[0].revents().contains(PollFlags::IN);
@@ -214,9 +214,11 @@ pub(super) fn picture(
     let addresses = indices
         .iter()
         .map(|index| mirror.addresses_of(*index).collect());
+    let mtus = indices.iter().filter_map(|index| mirror.link(*index));
     let senders = Senders {
+        configured: senders.configured,
         ports: addresses.collect(),
-        ..*senders
+        least_mtu: mtus.map(|link| link.mtu).min(),
     };
     Live::new(routes, mirror.own_addresses(), mtu, senders)
 }

@@ -23,7 +23,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use tracing::info;
+use tracing::{info, warn};
 use workers::Workers;
 
 /// The most ICMP errors that wait for the control thread.
@@ -94,14 +94,17 @@ pub fn run(config: &Config, tables: Tables) -> Result<(), DaemonError> {
 
     let senders = Senders {
         configured: config.icmp.own,
-        ports: Vec::new(),
+        ..Senders::default()
     };
     let live = control::picture(&mut mirror, &ports, config.mtu, &senders);
     let shared = Arc::new(Shared::new(tables, live).map_err(failed("make an event descriptor"))?);
     let (requests, waiting) = crossbeam::channel::bounded(REQUESTS);
     let errors = Errors::new(&config.icmp, waiting, Handover::open()?);
     let workers = Workers::start(config, &ports, &mut program, &shared, &requests)?;
-    ports.attach(&mut program)?;
+    if let Err(error) = ports.attach(&mut program) {
+        workers.stop(&shared);
+        return Err(error);
+    }
     info!("translating");
 
     let mut control = Control {
@@ -115,13 +118,17 @@ pub fn run(config: &Config, tables: Tables) -> Result<(), DaemonError> {
         errors,
     };
     let outcome = control.run();
-    let errors = control.errors.counters();
+    let errors = control.errors;
     // The counters of the program go with it.
     let xdp_counters = program.counters();
     drop(program);
     info!("XDP program detached");
     let counters = workers.stop(&shared);
-    report(&counters, &errors, xdp_counters?);
+    let xdp_counters = xdp_counters.unwrap_or_else(|error| {
+        warn!("{error}");
+        Vec::new()
+    });
+    report(&counters, &errors.finish(&shared), xdp_counters);
     outcome
 }
 
@@ -140,9 +147,9 @@ fn report(workers: &WorkerCounters, errors: &ErrorCounters, program: Vec<(XdpCou
     let mut sum = *workers;
     sum.verdicts.add(&errors.verdicts);
     let control = [
-        ("kernel_errors", errors.sent),
+        ("kernel_icmp_errors", errors.sent),
         ("limited_replies", errors.limited),
-        ("lost_errors_refused", errors.refused),
+        ("lost_icmp_errors_refused", errors.refused),
     ];
     let control = control.map(|(name, count)| (name.to_owned(), count));
     let program = program

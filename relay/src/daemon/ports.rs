@@ -40,6 +40,8 @@ pub(super) struct Ports {
     ports: Vec<Port>,
     /// IPv4 destinations that are the relay's.
     claimed_v4: PrefixSet4,
+    /// Addresses that the configuration calls the relay's own.
+    configured_own: Vec<IpAddr>,
     /// Addresses of the machine that the program leaves to the kernel.
     own: BTreeSet<IpAddr>,
 }
@@ -65,9 +67,16 @@ impl Ports {
             );
             return Err(unfit(last, why));
         }
+        let own = config.icmp.own;
         Ok(Self {
             ports,
             claimed_v4: PrefixSet4::default(),
+            configured_own: own
+                .ipv4
+                .map(IpAddr::V4)
+                .into_iter()
+                .chain(own.ipv6.map(IpAddr::V6))
+                .collect(),
             own: BTreeSet::new(),
         })
     }
@@ -110,6 +119,13 @@ impl Ports {
         self.claimed_v4 = mappings.chain(lists).collect();
         for prefix in self.claimed_v4.iter() {
             program.set_owner_v4(prefix, Ownership::Relay)?;
+        }
+        for prefix in tables
+            .denylist4
+            .iter()
+            .filter(|prefix| self.claimed_v4.contains(prefix.network()))
+        {
+            leave_denied(prefix, program, tables)?;
         }
         let prefix = tables.policy.prefix;
         let prefix = Ipv6Net::new_assert(prefix.network(), prefix.length());
@@ -161,7 +177,10 @@ impl Ports {
 
     /// Leaves the machine's own addresses to the kernel, and takes back those that it no longer has.
     fn disown(&mut self, program: &mut XdpProgram, mirror: &Mirror) -> Result<(), BpfError> {
-        let own: BTreeSet<IpAddr> = mirror.own_addresses().collect();
+        let own: BTreeSet<IpAddr> = mirror
+            .own_addresses()
+            .chain(self.configured_own.iter().copied())
+            .collect();
         for address in own.difference(&self.own) {
             match address {
                 IpAddr::V4(address) => {
@@ -188,6 +207,27 @@ impl Ports {
         self.own = own;
         Ok(())
     }
+}
+
+/// Leaves to the kernel what `denylist4` takes away from `ipv4_translatable`, but not what has a mapping or lies in a pool.
+fn leave_denied(
+    denied: Ipv4Net,
+    program: &mut XdpProgram,
+    tables: &Tables,
+) -> Result<(), BpfError> {
+    let stays = |prefix: &Ipv4Net| prefix.contains(&denied);
+    let kept = || {
+        let mappings = tables.eam.entries().iter().map(|eam| eam.ipv4());
+        mappings.chain(tables.service_pools.iter())
+    };
+    if kept().any(|prefix| stays(&prefix)) {
+        return Ok(());
+    }
+    program.set_owner_v4(denied, Ownership::Kernel)?;
+    for prefix in kept().filter(|prefix| denied.contains(prefix)) {
+        program.set_owner_v4(prefix, Ownership::Relay)?;
+    }
+    Ok(())
 }
 
 impl Port {

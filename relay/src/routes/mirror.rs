@@ -100,7 +100,8 @@ impl Mirror {
 
     /// Whether a new snapshot would differ from the last, as far as known.
     pub fn is_dirty(&self) -> bool {
-        self.state.changed
+        // A table that could not be read whole is worse than an old one.
+        self.state.changed && !self.state.outdated.everything
     }
 
     /// Takes a picture for the workers. `ports` are the indices of the relay's interfaces, in the order in which

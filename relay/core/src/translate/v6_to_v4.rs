@@ -119,7 +119,10 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
             patch: translate_upper(packet, upper, icmp_kind, old, new)?,
         };
         let length = rewrite.header.length() + rewrite.payload;
-        let mtu = translator.network.mtu_v6(destination);
+        let mtu = translator
+            .network
+            .mtu_v6(destination)
+            .max(ipv6::MINIMUM_MTU);
         return if length as u64 > u64::from(mtu) {
             Err(Refusal::Told(
                 DropReason::PacketTooBig,
