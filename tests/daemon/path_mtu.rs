@@ -4,6 +4,7 @@
 use crate::delivery::{octets, transfer_tcp, udp_socket};
 use crate::hops::RoutedPath;
 use crate::lab::{CLIENT, Lab, NORTH, SERVER, SERVICE, SOUTH, embedded};
+use crate::ping::ping_of_length;
 use relay::lab::Namespace;
 use rustix::io::Errno;
 use rustix::net::sockopt::{
@@ -79,6 +80,38 @@ fn long_datagrams_are_split_for_a_small_ipv4_link() {
         counters.get("out_v6_to_v4_fragments") >= 2 * (2 + 20),
         "{counters:?}"
     );
+}
+
+#[test]
+fn echo_fills_a_packet_and_no_more() {
+    let Some(lab) = Lab::new() else { return };
+    let mut daemon = lab.start("");
+    let both = [
+        (&lab.client, SERVICE.into()),
+        (&lab.server, embedded(CLIENT).into()),
+    ];
+    for (host, to) in both {
+        // The last fills 1500 octets of IPv4, and 1520 of IPv6.
+        for payload in [0, 1, 1232, 1233, 1471, 1472] {
+            assert_eq!(
+                ping_of_length(host, to, payload, 10).count,
+                10,
+                "{to} {payload}"
+            );
+        }
+        // "Fragmented ICMP/ICMPv6 packets will not be translated by IP/ICMP translators." (RFC 7915, 1.2)
+        assert_eq!(ping_of_length(host, to, 4000, 10).count, 0, "{to}");
+    }
+    let counters = daemon.stop();
+    counters.assert_balanced();
+    for direction in ["v4_to_v6", "v6_to_v4"] {
+        // Each request went in three fragments.
+        let dropped = counters.get(&format!("drop_{direction}_fragmented_icmp"));
+        assert_eq!(dropped, 30, "{direction}: {counters:?}");
+    }
+    // Senders are told once for each packet in IPv4 (RFC 7915, 4.4), and in IPv6 not about ICMPv6 (5.4).
+    assert_eq!(counters.get("reply_v4_to_v6_packets"), 10, "{counters:?}");
+    assert_eq!(counters.get("reply_v6_to_v4_packets"), 0, "{counters:?}");
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -230,6 +263,9 @@ fn small_links_beyond_other_routers_are_learnt() {
             Side::North => {
                 assert_learns(&path.lab, Side::South, (mtu + 20).max(1280) - UDP_IN_IPV6)
             }
+        }
+        for length in [4000, 30_000] {
+            exchange(&path.lab, length, Ipv4PathMtuDiscovery::DONT);
         }
         let counters = daemon.stop();
         counters.assert_balanced();
