@@ -116,9 +116,7 @@ pub fn run(config: &Config, tables: Tables) -> Result<(), DaemonError> {
     };
     let outcome = control.run();
     let errors = control.errors.counters();
-    // The counters of the program go with it.
-    let xdp_counters = program.counters();
-    drop(program);
+    let xdp_counters = program.detach();
     info!("XDP program detached");
     let counters = workers.stop(&shared);
     report(&counters, &errors, xdp_counters?);
