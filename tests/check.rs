@@ -533,6 +533,16 @@ fn warnings_do_not_fail() {
     assert_eq!(output.status.code(), Some(0));
 }
 
+/// All interfaces share their frames.
+#[test]
+fn zero_copy_for_some() {
+    let relay = "prefix: 2001:db8:46::/96\ninterfaces:\n  - { name: lo, zero_copy: on }\n  - { name: lo2 }\n  - { name: lo3, zero_copy: off }\n";
+    let output = check(relay, "eam: []\n", &[]);
+    let expected = "relay.yaml:5:13: `interfaces.zero_copy` is the contrary for `lo` at relay.yaml:3:13; interfaces share their frames, so use one for all\n";
+    assert_eq!(text(&output.stdout), expected);
+    assert_eq!(output.status.code(), Some(1));
+}
+
 /// What the RFCs advise against is allowed.
 #[test]
 fn advice_of_the_rfcs() {

@@ -46,14 +46,14 @@ pub(crate) fn echo_udp(lab: &Lab, count: u32) {
     }
 }
 
-fn octets(seed: u32, length: u32) -> Vec<u8> {
+pub(crate) fn octets(seed: u32, length: u32) -> Vec<u8> {
     (0..length)
         .map(|number| (number.wrapping_mul(2_654_435_761).wrapping_add(seed) >> 24) as u8)
         .collect()
 }
 
 /// Sends `length` octets there, and as many others back.
-fn transfer_tcp(lab: &Lab, length: u32) {
+pub(crate) fn transfer_tcp(lab: &Lab, length: u32) {
     let (there, back) = (octets(1, length), octets(2, length));
     let listener = lab
         .server

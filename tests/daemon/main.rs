@@ -10,6 +10,7 @@
 
 mod daemon;
 mod delivery;
+mod hops;
 mod inject;
 mod lab;
 mod lifecycle;
@@ -17,6 +18,7 @@ mod load;
 mod native;
 mod next_hops;
 mod packets;
+mod path_mtu;
 mod ping;
 mod ports;
 mod start_up;

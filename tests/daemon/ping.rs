@@ -13,6 +13,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+/// What an ordinary request carries.
+const PAYLOAD: usize = 48;
 /// How long the last answer may take.
 const ROUND_TRIP: Duration = Duration::from_secs(1);
 
@@ -34,7 +36,7 @@ pub(crate) fn ping(from: &Namespace, to: IpAddr, count: u16, interval: Duration)
 
 /// Sends echo requests until one is answered.
 pub(crate) fn answers_within(from: &Namespace, to: IpAddr, limit: Duration) -> bool {
-    let pinger = Pinger::open(from, None, to);
+    let pinger = Pinger::open(from, None, to, PAYLOAD);
     let deadline = Instant::now() + limit;
     let mut sequence = 0;
     let mut seen = BTreeMap::new();
@@ -54,41 +56,23 @@ pub(crate) fn ping_from(
     count: u16,
     interval: Duration,
 ) -> Answers {
-    let pinger = Pinger::open(from, source, to);
-    let mut seen = BTreeMap::new();
-    for sequence in 0..count {
-        let next = Instant::now() + interval;
-        pinger.request(sequence);
-        pinger.collect(&mut seen, next);
-    }
-    let deadline = Instant::now() + ROUND_TRIP;
-    while seen.len() < usize::from(count) && Instant::now() < deadline {
-        pinger.collect(&mut seen, Instant::now() + Duration::from_millis(20));
-    }
-    let (mut gap, mut longest) = (0, 0);
-    for sequence in 0..count {
-        gap = if seen.contains_key(&sequence) {
-            0
-        } else {
-            gap + 1
-        };
-        longest = longest.max(gap);
-    }
-    Answers {
-        count: seen.len(),
-        ttl: seen.values().copied().min().unwrap_or(0),
-        gap: longest,
-    }
+    Pinger::open(from, source, to, PAYLOAD).run(count, interval)
+}
+
+/// Like [`ping`], with so many octets behind the header of the message; an answer has to carry the same.
+pub(crate) fn ping_of_length(from: &Namespace, to: IpAddr, payload: usize, count: u16) -> Answers {
+    Pinger::open(from, None, to, payload).run(count, Duration::from_millis(5))
 }
 
 struct Pinger {
     socket: OwnedFd,
     to: IpAddr,
     identifier: u16,
+    payload: usize,
 }
 
 impl Pinger {
-    fn open(from: &Namespace, source: Option<IpAddr>, to: IpAddr) -> Self {
+    fn open(from: &Namespace, source: Option<IpAddr>, to: IpAddr, payload: usize) -> Self {
         static IDENTIFIER: AtomicU16 = AtomicU16::new(1);
         let (family, protocol) = match to {
             IpAddr::V4(_) => (AddressFamily::INET, ipproto::ICMP),
@@ -102,6 +86,35 @@ impl Pinger {
             socket,
             to,
             identifier: IDENTIFIER.fetch_add(1, Ordering::Relaxed),
+            payload,
+        }
+    }
+
+    /// Sends requests at even intervals and waits for the last answers.
+    fn run(&self, count: u16, interval: Duration) -> Answers {
+        let mut seen = BTreeMap::new();
+        for sequence in 0..count {
+            let next = Instant::now() + interval;
+            self.request(sequence);
+            self.collect(&mut seen, next);
+        }
+        let deadline = Instant::now() + ROUND_TRIP;
+        while seen.len() < usize::from(count) && Instant::now() < deadline {
+            self.collect(&mut seen, Instant::now() + Duration::from_millis(20));
+        }
+        let (mut gap, mut longest) = (0, 0);
+        for sequence in 0..count {
+            gap = if seen.contains_key(&sequence) {
+                0
+            } else {
+                gap + 1
+            };
+            longest = longest.max(gap);
+        }
+        Answers {
+            count: seen.len(),
+            ttl: seen.values().copied().min().unwrap_or(0),
+            gap: longest,
         }
     }
 
@@ -110,7 +123,7 @@ impl Pinger {
         let mut message = vec![kind, 0, 0, 0];
         message.extend(self.identifier.to_be_bytes());
         message.extend(sequence.to_be_bytes());
-        message.extend([0xa5; 48]);
+        message.extend(self.payload());
         // In ICMPv6 the kernel computes it, over the pseudo-header too.
         let checksum = crate::inject::checksum(&message);
         message[2..4].copy_from_slice(&checksum.to_be_bytes());
@@ -121,6 +134,11 @@ impl Pinger {
             SendFlags::empty(),
             &SocketAddr::new(self.to, 0),
         );
+    }
+
+    /// Returns what the requests carry.
+    fn payload(&self) -> impl Iterator<Item = u8> {
+        (0..self.payload).map(|octet| (octet * 7) as u8)
     }
 
     /// Notes answers by sequence number, with their TTL, until a deadline.
@@ -136,7 +154,7 @@ impl Pinger {
                 Some(left.max(Duration::from_micros(1))),
             )
             .unwrap();
-            let mut buffer = [0; 2048];
+            let mut buffer = [0; 8192];
             let length = match recv(&self.socket, &mut buffer, RecvFlags::empty()) {
                 Ok((length, _)) => length,
                 Err(Errno::AGAIN) => return,
@@ -148,6 +166,10 @@ impl Pinger {
                 IpAddr::V6(_) => (0, &buffer[..length], 129),
             };
             if message[0] == kind && message[4..6] == self.identifier.to_be_bytes() {
+                assert!(
+                    message[8..].iter().copied().eq(self.payload()),
+                    "another payload came back"
+                );
                 seen.insert(u16::from_be_bytes([message[6], message[7]]), ttl);
             }
         }

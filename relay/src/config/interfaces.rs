@@ -38,9 +38,22 @@ pub(super) fn interfaces(top: &mut Section, problems: &mut Problems) -> Vec<Inte
                 first.name, first.place
             );
             problems.error(&interface.place, message);
-        } else {
-            interfaces.push(interface);
+            continue;
         }
+        let contrary = match interface.zero_copy {
+            ZeroCopy::On => Some(ZeroCopy::Off),
+            ZeroCopy::Off => Some(ZeroCopy::On),
+            ZeroCopy::Auto => None,
+        };
+        let contradicts = |other: &&Interface| Some(other.zero_copy) == contrary;
+        if let Some(first) = interfaces.iter().find(contradicts) {
+            let message = format!(
+                "`interfaces.zero_copy` is the contrary for `{}` at {}; interfaces share their frames, so use one for all",
+                first.name, first.place
+            );
+            problems.error(&interface.place, message);
+        }
+        interfaces.push(interface);
     }
     interfaces
 }

@@ -119,9 +119,7 @@ pub fn run(config: &Config, tables: Tables) -> Result<(), DaemonError> {
     };
     let outcome = control.run();
     let errors = control.errors;
-    // The counters of the program go with it.
-    let xdp_counters = program.counters();
-    drop(program);
+    let xdp_counters = program.detach();
     info!("XDP program detached");
     let counters = workers.stop(&shared);
     let xdp_counters = xdp_counters.unwrap_or_else(|error| {

@@ -253,15 +253,17 @@ impl XdpProgram {
         outcome
     }
 
-    /// Returns what the program has counted, summed over all processors.
+    /// Detaches the program everywhere and returns all that it has counted, summed over all processors.
     ///
     /// # Errors
     ///
-    /// [`BpfError::Map`] if the kernel refuses.
-    pub fn counters(&self) -> Result<Vec<(XdpCounter, u64)>, BpfError> {
+    /// [`BpfError::Map`] if the kernel refuses to tell; the program is detached even then.
+    pub fn detach(self) -> Result<Vec<(XdpCounter, u64)>, BpfError> {
+        let Self { ebpf, counters, .. } = self;
+        // The map outlives the program, and counts all that was claimed until then.
+        drop(ebpf);
         let sum = |counter: XdpCounter| {
-            let values = self
-                .counters
+            let values = counters
                 .get(&counter.index(), 0)
                 .map_err(in_map(layout::COUNTERS))?;
             Ok((counter, values.iter().sum()))
