@@ -112,10 +112,17 @@ impl Ports {
         mirror: &Mirror,
     ) -> Result<(), DaemonError> {
         let mappings = tables.eam.entries().iter().map(|eam| eam.ipv4());
-        let lists = tables
+        let denied = |prefix: &Ipv4Net| {
+            tables
+                .denylist4
+                .iter()
+                .any(|denied| denied.contains(prefix))
+        };
+        let translatable = tables
             .ipv4_translatable
             .iter()
-            .chain(tables.service_pools.iter());
+            .filter(|prefix| !denied(prefix));
+        let lists = translatable.chain(tables.service_pools.iter());
         self.claimed_v4 = mappings.chain(lists).collect();
         for prefix in self.claimed_v4.iter() {
             program.set_owner_v4(prefix, Ownership::Relay)?;
