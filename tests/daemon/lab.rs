@@ -60,27 +60,37 @@ impl Lab {
     /// Builds the network with so many queues on each of the relay's interfaces, and on those of the hosts.
     pub(crate) fn with_queues(relay: u32, hosts: u32) -> Option<Self> {
         let lab = Self::bare()?;
-        lab.link(&lab.client, "north", hosts, relay, 1500);
-        lab.link(&lab.server, "south", hosts, relay, SOUTH_MTU);
-        lab.client
+        lab.add_north(hosts, relay);
+        lab.add_south(hosts, relay);
+        Some(lab)
+    }
+
+    /// Links the client with the relay, by so many queues at each end.
+    pub(crate) fn add_north(&self, host_queues: u32, queues: u32) {
+        self.link(&self.client, "north", host_queues, queues, 1500);
+        self.client
             .add_address("eth0", net("203.0.113.50/24"))
             .unwrap();
-        lab.relay
+        self.relay
             .add_address("north", net("203.0.113.1/24"))
             .unwrap();
-        lab.relay
-            .add_address("south", net("2001:db8:12:34::fe/64"))
-            .unwrap();
-        lab.server
-            .add_address("eth0", net("2001:db8:12:34::1/64"))
-            .unwrap();
-        lab.client
+        self.client
             .add_route(&Route::to(net("0.0.0.0/0")).via(NORTH.into()))
             .unwrap();
-        lab.server
+    }
+
+    /// Links the server with the relay, by so many queues at each end.
+    pub(crate) fn add_south(&self, host_queues: u32, queues: u32) {
+        self.link(&self.server, "south", host_queues, queues, SOUTH_MTU);
+        self.relay
+            .add_address("south", net("2001:db8:12:34::fe/64"))
+            .unwrap();
+        self.server
+            .add_address("eth0", net("2001:db8:12:34::1/64"))
+            .unwrap();
+        self.server
             .add_route(&Route::to(net("2001:db8:46::/96")).via(SOUTH.into()))
             .unwrap();
-        Some(lab)
     }
 
     /// Makes the three namespaces and ties nothing together.

@@ -88,16 +88,7 @@ impl Routers {
 
     fn new() -> Option<Self> {
         let lab = Lab::bare()?;
-        lab.link(&lab.client, "north", 1, 1, 1500);
-        lab.client
-            .add_address("eth0", net("203.0.113.50/24"))
-            .unwrap();
-        lab.relay
-            .add_address("north", net("203.0.113.1/24"))
-            .unwrap();
-        lab.client
-            .add_route(&Route::to(net("0.0.0.0/0")).via(NORTH.into()))
-            .unwrap();
+        lab.add_north(1, 1);
         lab.server
             .add_address("lo", net("2001:db8:12:34::1/128"))
             .unwrap();

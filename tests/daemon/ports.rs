@@ -50,26 +50,8 @@ fn several_queues_are_served_by_several_workers() {
 #[test]
 fn unequal_numbers_of_queues_are_all_served() {
     let Some(lab) = Lab::bare() else { return };
-    lab.link(&lab.client, "north", 3, 3, 1500);
-    lab.link(&lab.server, "south", 1, 1, 1520);
-    lab.client
-        .add_address("eth0", net("203.0.113.50/24"))
-        .unwrap();
-    lab.relay
-        .add_address("north", net("203.0.113.1/24"))
-        .unwrap();
-    lab.relay
-        .add_address("south", net("2001:db8:12:34::fe/64"))
-        .unwrap();
-    lab.server
-        .add_address("eth0", net("2001:db8:12:34::1/64"))
-        .unwrap();
-    lab.client
-        .add_route(&Route::to(net("0.0.0.0/0")).via(crate::lab::NORTH.into()))
-        .unwrap();
-    lab.server
-        .add_route(&Route::to(net("::/0")).via(crate::lab::SOUTH.into()))
-        .unwrap();
+    lab.add_north(3, 3);
+    lab.add_south(1, 1);
     let mut daemon = lab.start("");
     assert!(loss_free(&lab));
     daemon.stop().assert_balanced();
