@@ -9,6 +9,7 @@ use relay_core::wire::{Octets, ipv4, ipv6};
 use relay_core::{
     Direction, DropReason, MAX_ERROR_LENGTH, Reply, TranslatedError, Translator, reply_v4, reply_v6,
 };
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 /// What is to be done about a packet.
@@ -74,14 +75,19 @@ pub fn handle<P: Paths>(
             return translated.map_or(Outcome::Nothing, Outcome::Send);
         }
     };
+    let octets = packet.as_slice();
     let built = match direction {
         // Whoever sends from the relay's own address lies.
-        Direction::V4ToV6 => source_v4(packet)
+        Direction::V4ToV6 => octets
+            .load::<4>(12)
+            .map(Ipv4Addr::from)
             .filter(|sender| !paths.is_own_v4(*sender))
-            .and_then(|sender| reply_v4(packet, reply, paths.own_v4(sender)?, output)),
-        Direction::V6ToV4 => source_v6(packet)
+            .and_then(|sender| reply_v4(octets, reply, paths.own_v4(sender)?, output)),
+        Direction::V6ToV4 => octets
+            .load::<16>(8)
+            .map(Ipv6Addr::from)
             .filter(|sender| !paths.is_own_v6(*sender))
-            .and_then(|sender| reply_v6(packet, reply, paths.own_v6(sender)?, output)),
+            .and_then(|sender| reply_v6(octets, reply, paths.own_v6(sender)?, output)),
     };
     match built {
         None => Outcome::Nothing,
@@ -91,14 +97,6 @@ pub fn handle<P: Paths>(
             Outcome::Send(error)
         }
     }
-}
-
-fn source_v4(packet: &[u8]) -> Option<std::net::Ipv4Addr> {
-    Some(packet.get(12..)?.first_chunk::<4>().copied()?.into())
-}
-
-fn source_v6(packet: &[u8]) -> Option<std::net::Ipv6Addr> {
-    Some(packet.get(8..)?.first_chunk::<16>().copied()?.into())
 }
 
 /// Describes a dropped packet to the operator, where the RFC wants that.

@@ -193,10 +193,7 @@ impl Offline {
         let limit = || *sends_errors;
         match errors::handle(&request, tables, paths, 0, limit, counters, &mut output) {
             Outcome::Send(error) => {
-                let packet = &output[..error.length];
-                let mut frame = link.in_front_of(packet);
-                frame.extend_from_slice(packet);
-                vec![frame]
+                vec![link.around(error.destination, &output[..error.length])]
             }
             Outcome::Limited | Outcome::Nothing => Vec::new(),
         }

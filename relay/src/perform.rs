@@ -4,8 +4,9 @@
 //! network header ends where the payload begins, and the new link header stands in front of it.
 
 use relay_core::Rewrite;
-use relay_core::rewrite::{NetworkHeader, Piece};
+use relay_core::rewrite::Piece;
 use relay_core::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
+use std::net::IpAddr;
 
 /// A frame whose first octets can be moved, as translation needs it to grow and shrink in front.
 pub trait Frame {
@@ -102,12 +103,12 @@ impl LinkHeader {
         header
     }
 
-    /// Writes the header to `output`, in front of a packet that begins with `network`.
+    /// Writes the header to `output`, in front of a packet to `destination`, whose family it announces.
     #[inline]
-    fn announce(&self, network: &NetworkHeader, output: &mut [u8]) {
-        let ethertype = match network {
-            NetworkHeader::V4(_) => ETHERTYPE_IPV4,
-            NetworkHeader::V6(_) | NetworkHeader::V6Fragment(..) => ETHERTYPE_IPV6,
+    fn announce(&self, destination: IpAddr, output: &mut [u8]) {
+        let ethertype = match destination {
+            IpAddr::V4(_) => ETHERTYPE_IPV4,
+            IpAddr::V6(_) => ETHERTYPE_IPV6,
         };
         output.copy_from_slice(&self.octets[..self.length]);
         if let Some(place) = output.last_chunk_mut() {
@@ -115,18 +116,12 @@ impl LinkHeader {
         }
     }
 
-    /// Returns the header in front of a packet whose first octet tells its family.
-    pub fn in_front_of(&self, packet: &[u8]) -> Vec<u8> {
-        let ethertype = if packet.first().is_some_and(|octet| octet >> 4 == 4) {
-            ETHERTYPE_IPV4
-        } else {
-            ETHERTYPE_IPV6
-        };
-        let mut octets = self.octets[..self.length].to_vec();
-        if let Some(place) = octets.last_chunk_mut() {
-            *place = ethertype.to_be_bytes();
-        }
-        octets
+    /// Returns the frame around a whole packet to `destination`.
+    pub fn around(&self, destination: IpAddr, packet: &[u8]) -> Vec<u8> {
+        let mut frame = vec![0; self.length];
+        self.announce(destination, &mut frame);
+        frame.extend_from_slice(packet);
+        frame
     }
 }
 
@@ -154,7 +149,7 @@ pub fn perform<F: Frame>(
         return Err(NoRoom);
     };
     let (link_octets, header_octets) = headers.split_at_mut(link.length);
-    link.announce(&rewrite.header, link_octets);
+    link.announce(rewrite.header.destination(), link_octets);
     rewrite.header.emit(header_octets);
     rewrite.patch.perform(payload);
     Ok(())
@@ -180,7 +175,7 @@ pub fn perform_piece<F: Frame>(
     let (header_octets, payload_octets) = rest
         .split_at_mut_checked(piece.header.length())
         .ok_or(NoRoom)?;
-    link.announce(&piece.header, link_octets);
+    link.announce(piece.header.destination(), link_octets);
     piece.header.emit(header_octets);
     payload_octets.copy_from_slice(payload);
     piece.patch.perform(payload_octets);
@@ -191,7 +186,7 @@ pub fn perform_piece<F: Frame>(
 mod tests {
     use super::*;
     use crate::memory::MemoryFrame;
-    use relay_core::rewrite::Patch;
+    use relay_core::rewrite::{NetworkHeader, Patch};
     use relay_core::wire::{ipv4, ipv6};
     use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -10,7 +10,7 @@ use crate::tables::{Surroundings, Tables};
 use relay_core::counters::Counters;
 use relay_core::rewrite::NetworkHeader;
 use relay_core::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
-use relay_core::wire::ipv6;
+use relay_core::wire::{Octets, ipv6};
 use relay_core::{Direction, PassReason, Split, Translator, Verdict};
 use std::net::IpAddr;
 
@@ -179,27 +179,14 @@ fn link_header(hop: &DirectHop) -> LinkHeader {
 /// machine a moment ago.
 fn pass<F: Frame>(frame: &mut F, network: usize, direction: Direction) -> Disposition {
     let packet = frame.octets().get(network..).unwrap_or_default();
-    let field = |at: usize| {
-        packet
-            .get(at..)
-            .and_then(|rest| rest.first_chunk::<2>())
-            .map(|field| u16::from_be_bytes(*field))
-    };
+    let field = |at| packet.load(at).map(u16::from_be_bytes).map(usize::from);
     let (destination, length) = match direction {
-        Direction::V4ToV6 => (
-            packet
-                .get(16..)
-                .and_then(|rest| rest.first_chunk::<4>())
-                .map(|octets| IpAddr::from(*octets)),
-            field(2).map(usize::from),
-        ),
-        Direction::V6ToV4 => (
-            packet
-                .get(24..)
-                .and_then(|rest| rest.first_chunk::<16>())
-                .map(|octets| IpAddr::from(*octets)),
-            field(4).map(|payload| ipv6::HEADER_LENGTH + usize::from(payload)),
-        ),
+        Direction::V4ToV6 => (packet.load::<4>(16).map(IpAddr::from), field(2)),
+        Direction::V6ToV4 => {
+            let payload = field(4);
+            let length = payload.map(|payload| ipv6::HEADER_LENGTH + payload);
+            (packet.load::<16>(24).map(IpAddr::from), length)
+        }
     };
     let (Some(destination), Some(length)) = (destination, length) else {
         return Disposition::Discard;

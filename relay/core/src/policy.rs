@@ -1,6 +1,7 @@
 //! The operator's choices, as one plain value. Each says what the RFC leaves open and what it recommends.
 
-use crate::address::Prefix;
+use crate::address::{Prefix, is_global_v4};
+use core::net::Ipv4Addr;
 
 /// Everything about translation that an operator can choose, apart from addresses that come in lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,20 @@ impl Policy {
             mtu_plateaus: Plateaus::RFC_1191,
             interface_object: true,
             identification_key: 0,
+        }
+    }
+}
+
+impl Policy {
+    /// Says whether the translation prefix may stand for `address`.
+    ///
+    /// RFC 6052, 3.1: "Address translators MUST NOT translate packets in which an address is composed of the Well-Known Prefix
+    /// and a non-global IPv4 address; they MUST drop these packets."
+    #[inline]
+    pub const fn may_embed(&self, address: Ipv4Addr) -> bool {
+        match self.wkp_non_global {
+            WkpNonGlobal::Translate => true,
+            WkpNonGlobal::Drop => !self.prefix.is_well_known() || is_global_v4(address),
         }
     }
 }

@@ -69,10 +69,7 @@ fn forbidden(tables: &Tables, address: Ipv4Addr) -> Option<&'static str> {
     if tables.denylist4.contains(address) {
         return Some("denylist4 forbids to translate it by RFC 6052");
     }
-    let is_forbidden = tables.policy.prefix.is_well_known()
-        && tables.policy.wkp_non_global == relay_core::policy::WkpNonGlobal::Drop
-        && !address::is_global_v4(address);
-    is_forbidden
+    (!tables.policy.may_embed(address))
         .then_some("it is not global and the prefix is the Well-Known Prefix (RFC 6052, 3.1)")
 }
 

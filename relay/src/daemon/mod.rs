@@ -1,8 +1,8 @@
 //! The daemon: setting everything up, then the control thread.
 //!
 //! Setting up goes from the bottom to the top, and the XDP program is attached last, when workers are
-//! ready for what it redirects. Stopping goes the other way. Whatever fails on the way up is undone by
-//! dropping what is already there.
+//! ready for what it redirects. Stopping goes the other way, and so does undoing what a failure on the way
+//! up leaves behind.
 
 mod control;
 mod ports;

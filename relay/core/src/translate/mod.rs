@@ -8,9 +8,8 @@ mod v6_to_v4;
 
 pub use error::{MAX_ERROR_LENGTH, TranslatedError, reply_v4, reply_v6};
 
-use crate::address;
 use crate::network::Network;
-use crate::policy::{Policy, WkpNonGlobal};
+use crate::policy::Policy;
 use crate::reasons::DropReason;
 use crate::verdict::Verdict;
 use crate::wire::Octets;
@@ -71,12 +70,7 @@ impl<'a, N: Network + ?Sized> Translator<'a, N> {
         if self.network.is_denied(address) {
             return Err(DropReason::Denied);
         }
-        // RFC 6052, 3.1: "Address translators MUST NOT translate packets in which an address is composed of the
-        // Well-Known Prefix and a non-global IPv4 address; they MUST drop these packets."
-        if self.policy.prefix.is_well_known()
-            && self.policy.wkp_non_global == WkpNonGlobal::Drop
-            && !address::is_global_v4(address)
-        {
+        if !self.policy.may_embed(address) {
             return Err(DropReason::WkpNonGlobal);
         }
         Ok(())

@@ -108,17 +108,6 @@ pub fn pseudo_header_v6(
         .add_v6(destination)
 }
 
-/// Returns the sum of the IPv4 pseudo-header (RFC 793, 3.1; RFC 768).
-///
-/// `length` is the length of transport header and data in octets.
-#[inline]
-pub fn pseudo_header_v4(source: Ipv4Addr, destination: Ipv4Addr, length: u16, protocol: u8) -> Sum {
-    Sum(u64::from(length))
-        .add_word(u16::from(protocol))
-        .add_v4(source)
-        .add_v4(destination)
-}
-
 /// Returns `checksum` after a part of what it covers changed from `old` to `new` (RFC 1624, equation 3).
 ///
 /// A valid checksum stays valid and an invalid one stays invalid. For UDP the caller still has to turn a result of
