@@ -4,10 +4,9 @@
 //! for each distinct IPv4 /24 or IPv6 prefix of the shortest length, 2 MiB at most. The same mappings always give the same
 //! octets.
 
-use super::find::middle;
 use super::key::{Key, Key4, Key6, home, mask};
 use super::{
-    Mapped, PROBES, Shape, Slot4, Slot6, find_v4, find_v6, first_slot_v4, first_slot_v6,
+    Mapped, PROBES, Shape, Slot4, Slot6, Turn, find_v4, find_v6, first_slot_v4, first_slot_v6,
     may_match_v4, may_match_v6,
 };
 use crate::Eam;
@@ -188,7 +187,7 @@ impl Sorted {
     /// Lists the prefixes with the markers that lead to them.
     fn candidates(&self) -> Vec<Candidate> {
         let mut candidates = Vec::with_capacity(self.rows.len());
-        let mut level_of = [0_u32; 129];
+        let mut level_of = [0; 129];
         for (level, length) in (0..).zip(&self.lengths) {
             level_of[usize::from(*length)] = level;
         }
@@ -201,7 +200,8 @@ impl Sorted {
                 .pop_if(|outer| !outer.contains(row.prefix))
                 .is_some()
             {}
-            for level in self.marker_levels(level_of[usize::from(row.length)]) {
+            let target = level_of[usize::from(row.length)];
+            for level in self.marker_levels(target) {
                 let length = self.lengths[level];
                 let prefix = truncate(row.prefix, length);
                 if last[level].replace(prefix) != Some(prefix) {
@@ -213,7 +213,7 @@ impl Sorted {
                     });
                 }
             }
-            last[level_of[usize::from(row.length)] as usize] = Some(row.prefix);
+            last[target] = Some(row.prefix);
             candidates.push(Candidate {
                 prefix: row.prefix,
                 length: row.length,
@@ -226,8 +226,8 @@ impl Sorted {
 
     /// Lists the levels in which the search for a prefix of level `target` looks before it gets there and must go on to
     /// longer prefixes.
-    fn marker_levels(&self, target: u32) -> impl Iterator<Item = usize> + use<> {
-        let (mut low, mut high) = (0, self.lengths.len() as u32);
+    fn marker_levels(&self, target: usize) -> impl Iterator<Item = usize> + use<> {
+        let (mut low, mut high) = (0, self.lengths.len());
         core::iter::from_fn(move || {
             while low < high {
                 let at = middle(low, high);
@@ -236,13 +236,35 @@ impl Sorted {
                 }
                 if at < target {
                     low = at + 1;
-                    return Some(at as usize);
+                    return Some(at);
                 }
                 high = at;
             }
             None
         })
     }
+
+    /// Writes the search down among the levels from `low` up to, but not including, `high`; returns the place of its first
+    /// turn.
+    fn turns(&self, turns: &mut [Turn], low: usize, high: usize) -> u8 {
+        if low >= high {
+            return 0;
+        }
+        let at = middle(low, high);
+        let turn = Turn {
+            level: self.lengths[at] + 1,
+            hit: self.turns(turns, at + 1, high),
+            miss: self.turns(turns, low, at),
+            reserved: 0,
+        };
+        turns[at + 1] = turn;
+        at as u8 + 1
+    }
+}
+
+/// Where the search among the levels from `low` up to, but not including, `high` goes on.
+fn middle(low: usize, high: usize) -> usize {
+    low + (high - low) / 2
 }
 
 /// A filter with its place in the shape.
@@ -331,12 +353,12 @@ trait Place: Copy + Default {
 
 impl Place for Slot4 {
     fn hash(prefix: u128, length: u8, seed: u64) -> u32 {
-        Key4((prefix >> 64) as u64).hash(length, seed)
+        Key4((prefix >> 64) as u64).hash(length + 1, seed)
     }
 
     fn fill(candidate: &Candidate) -> Self {
         let slot = Self {
-            key: Key4((candidate.prefix >> 64) as u64).label(candidate.length),
+            key: Key4((candidate.prefix >> 64) as u64).label(candidate.length + 1),
             ..Self::default()
         };
         match candidate.best {
@@ -356,7 +378,7 @@ impl Place for Slot4 {
 impl Place for Slot6 {
     fn hash(prefix: u128, length: u8, seed: u64) -> u32 {
         let (high, low) = ((prefix >> 64) as u64, prefix as u64);
-        Key6 { high, low }.hash(length, seed)
+        Key6 { high, low }.hash(length + 1, seed)
     }
 
     fn fill(candidate: &Candidate) -> Self {
@@ -386,10 +408,7 @@ fn place<S: Place>(sorted: &Sorted, filter: Bits) -> Image<S> {
     }
     let candidates = sorted.candidates();
     let mut shape = filter.shape();
-    shape.levels = sorted.lengths.len() as u32;
-    for (to, from) in shape.lengths.iter_mut().zip(&sorted.lengths) {
-        *to = *from;
-    }
+    shape.root = u32::from(sorted.turns(&mut shape.turns, 0, sorted.lengths.len()));
     let mut room = candidates.len() * SLOTS_PER_ENTRY;
     let slots = loop {
         shape.slots = u32::try_from(room).unwrap_or(u32::MAX);

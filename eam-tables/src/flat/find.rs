@@ -95,11 +95,9 @@ fn may_match<K: Key, F: Filter + ?Sized>(shape: &Shape, filter: &F, key: K) -> b
 
 #[inline(always)]
 fn first_slot<K: Key>(shape: &Shape, key: K) -> Option<u32> {
-    let length = shape.length(middle(0, shape.levels))?;
-    Some(home(
-        key.truncate(length).hash(length, shape.seed),
-        shape.slots,
-    ))
+    let turn = shape.turns.get(shape.root as usize)?;
+    let key = key.truncate(turn.level.checked_sub(1)?);
+    Some(home(key.hash(turn.level, shape.seed), shape.slots))
 }
 
 /// Returns the slot that knows the longest prefix.
@@ -110,22 +108,26 @@ fn search<'a, K: Key, T: Slots<K::Slot> + ?Sized>(
     key: K,
 ) -> Option<&'a K::Slot> {
     let mut best = None;
-    let (mut low, mut high) = (0, shape.levels);
+    let mut at = shape.root;
     for _ in 0..K::TURNS {
-        if low >= high {
-            break;
-        }
-        let at = middle(low, high);
-        let Some(length) = shape.length(at) else {
+        let Some(turn) = shape.turns.get(at as usize) else {
             break;
         };
-        match probe(shape, slots, key.truncate(length), length) {
+        if turn.level == 0 {
+            break;
+        }
+        match probe(
+            shape,
+            slots,
+            key.truncate(turn.level.wrapping_sub(1)),
+            turn.level,
+        ) {
             // The slot of a longer prefix or marker knows at least as much.
             Some(slot) => {
                 best = Some(slot);
-                low = at.wrapping_add(1);
+                at = turn.hit as u32;
             }
-            None => high = at,
+            None => at = turn.miss as u32,
         }
     }
     match best {
@@ -140,12 +142,12 @@ fn probe<'a, K: Key, T: Slots<K::Slot> + ?Sized>(
     shape: &Shape,
     slots: &'a T,
     key: K,
-    length: u8,
+    level: u8,
 ) -> Option<&'a K::Slot> {
-    let home = home(key.hash(length, shape.seed), shape.slots);
+    let home = home(key.hash(level, shape.seed), shape.slots);
     for distance in 0..PROBES {
         let slot = slots.slot(home.wrapping_add(distance))?;
-        if key.is_in(length, slot) {
+        if key.is_in(level, slot) {
             return Some(slot);
         }
         if K::is_empty(slot) {
@@ -153,20 +155,4 @@ fn probe<'a, K: Key, T: Slots<K::Slot> + ?Sized>(
         }
     }
     None
-}
-
-/// Where the search among the levels from `low` up to, but not including, `high` goes on.
-#[inline(always)]
-pub(super) fn middle(low: u32, high: u32) -> u32 {
-    low.wrapping_add(high) >> 1
-}
-
-impl Shape {
-    #[inline(always)]
-    fn length(&self, level: u32) -> Option<u8> {
-        if level >= self.levels {
-            return None;
-        }
-        self.lengths.get(level as usize).copied()
-    }
 }

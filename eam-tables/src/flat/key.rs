@@ -1,5 +1,7 @@
 //! Keys of both families: cut to a prefix length, hashed, compared with slots.
 //!
+//! A *level* is a prefix length plus one, so that zero stands for none.
+//!
 //! Everything is arithmetic on 64 bits which the BPF instruction set has: no division and nothing of 128 bits.
 
 use super::{Shape, Slot4, Slot6};
@@ -22,14 +24,14 @@ pub(super) trait Key: Copy {
     /// Returns the key with zeros behind the first `length` bits.
     fn truncate(self, length: u8) -> Self;
 
-    /// Returns 32 bits that depend on all bits of the key, and on its length.
-    fn hash(self, length: u8, seed: u64) -> u32;
+    /// Returns 32 bits that depend on all bits of the key, and on its level.
+    fn hash(self, level: u8, seed: u64) -> u32;
 
     /// Returns the number of the bit in the filter.
     fn filter_bit(self, shape: &Shape) -> u64;
 
-    /// Says whether the slot is the one of this key with this prefix length.
-    fn is_in(self, length: u8, slot: &Self::Slot) -> bool;
+    /// Says whether the slot is the one of this key at this level.
+    fn is_in(self, level: u8, slot: &Self::Slot) -> bool;
 
     /// Says whether the slot is empty.
     fn is_empty(slot: &Self::Slot) -> bool;
@@ -59,9 +61,9 @@ impl Key for Key4 {
     }
 
     #[inline(always)]
-    fn hash(self, length: u8, seed: u64) -> u32 {
+    fn hash(self, level: u8, seed: u64) -> u32 {
         let [_, b, c] = MULTIPLIERS;
-        let mixed = (self.label(length) ^ seed).wrapping_mul(b);
+        let mixed = (self.label(level) ^ seed).wrapping_mul(b);
         let mixed = (mixed ^ mixed >> 32).wrapping_mul(c);
         (mixed >> 32) as u32
     }
@@ -74,8 +76,8 @@ impl Key for Key4 {
     }
 
     #[inline(always)]
-    fn is_in(self, length: u8, slot: &Slot4) -> bool {
-        slot.key == self.label(length)
+    fn is_in(self, level: u8, slot: &Slot4) -> bool {
+        slot.key == self.label(level)
     }
 
     #[inline(always)]
@@ -90,10 +92,10 @@ impl Key for Key4 {
 }
 
 impl Key4 {
-    /// Returns the key as it stands in a slot; never zero.
+    /// Returns the key as it stands in a slot.
     #[inline(always)]
-    pub(super) fn label(self, length: u8) -> u64 {
-        self.0 | (length as u64 + 1)
+    pub(super) fn label(self, level: u8) -> u64 {
+        self.0 | level as u64
     }
 }
 
@@ -134,10 +136,10 @@ impl Key for Key6 {
     }
 
     #[inline(always)]
-    fn hash(self, length: u8, seed: u64) -> u32 {
+    fn hash(self, level: u8, seed: u64) -> u32 {
         let [a, b, c] = MULTIPLIERS;
         let high = (self.high ^ seed)
-            .wrapping_add(length as u64)
+            .wrapping_add(level as u64)
             .wrapping_mul(a);
         let mixed = ((high ^ high >> 32).wrapping_add(self.low)).wrapping_mul(b);
         let mixed = (mixed ^ mixed >> 32).wrapping_mul(c);
@@ -152,9 +154,8 @@ impl Key for Key6 {
     }
 
     #[inline(always)]
-    fn is_in(self, length: u8, slot: &Slot6) -> bool {
-        (slot.key_high ^ self.high) | (slot.key_low ^ self.low) == 0
-            && slot.level as u32 == length as u32 + 1
+    fn is_in(self, level: u8, slot: &Slot6) -> bool {
+        (slot.key_high ^ self.high) | (slot.key_low ^ self.low) == 0 && slot.level == level
     }
 
     #[inline(always)]

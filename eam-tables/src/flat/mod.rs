@@ -68,6 +68,9 @@ pub struct Slot6 {
 }
 
 /// How to read an array of slots and its filter.
+///
+/// The binary search over the prefix lengths is written down as a tree, which costs less than to calculate its turns, and less
+/// than that to verify.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
@@ -75,14 +78,41 @@ pub struct Shape {
     pub seed: u64,
     /// The bits that count for the filter, of an IPv4 address in the upper half, of an IPv6 address of its upper half.
     pub filter_mask: u64,
-    /// The number of slots which a hash can name; the array has [`PROBES`] - 1 more, so that no search leaves it.
-    pub slots: u32,
-    /// The number of prefix lengths; zero: there is no mapping at all.
-    pub levels: u32,
     /// How far the filter's hash is shifted right to give the number of a bit.
     pub filter_shift: u32,
-    /// The prefix lengths that occur, in ascending order.
-    pub lengths: [u8; 132],
+    /// The number of slots which a hash can name; the array has [`PROBES`] - 1 more, so that no search leaves it.
+    pub slots: u32,
+    /// The place in `turns` of the prefix length that is looked at first.
+    pub root: u32,
+    /// The prefix lengths to look at; the one in front is where every search ends.
+    pub turns: [Turn; LENGTHS + 2],
+}
+
+/// The number of prefix lengths of IPv6, from zero on.
+const LENGTHS: usize = 129;
+
+/// A turn of the search: a prefix length, and where the search goes on, as places in [`Shape::turns`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// The prefix length plus one; zero ends the search.
+    pub level: u8,
+    /// The next turn when there is a prefix or marker of this length.
+    pub hit: u8,
+    /// The next turn when there is none.
+    pub miss: u8,
+    /// Zero, in place of padding.
+    pub reserved: u8,
+}
+
+impl Turn {
+    /// Where every search ends.
+    pub const END: Self = Self {
+        level: 0,
+        hit: 0,
+        miss: 0,
+        reserved: 0,
+    };
 }
 
 impl Shape {
@@ -90,10 +120,10 @@ impl Shape {
     pub const EMPTY: Self = Self {
         seed: 0,
         filter_mask: 0,
-        slots: 0,
-        levels: 0,
         filter_shift: 63,
-        lengths: [0; 132],
+        slots: 0,
+        root: 0,
+        turns: [Turn::END; LENGTHS + 2],
     };
 }
 
@@ -105,7 +135,7 @@ impl Default for Shape {
 
 const _: () = assert!(size_of::<Slot4>() == 32 && align_of::<Slot4>() == 8);
 const _: () = assert!(size_of::<Slot6>() == 32 && align_of::<Slot6>() == 8);
-const _: () = assert!(size_of::<Shape>() == 160 && align_of::<Shape>() == 8);
+const _: () = assert!(size_of::<Shape>() == 552 && align_of::<Shape>() == 8);
 
 /// Where slots are read from: a slice, or a BPF map.
 pub trait Slots<S> {

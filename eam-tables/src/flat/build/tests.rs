@@ -116,14 +116,14 @@ fn all_lengths_nested_in_each_other() {
         })
         .collect();
     let v6 = Image::<Slot6>::new(&eams);
-    assert_eq!(v6.shape.levels, 129);
+    assert_eq!(v6.shape.root, 65);
     for n in 0..=128 {
         // The first n bits are ones, the next is a zero.
         let address = Ipv6Addr::from_bits(truncate(u128::MAX, n));
         assert_eq!(v6.find(address).map(|mapped| mapped.entry), Some(n.into()));
     }
     let v4 = Image::<Slot4>::new(&eams);
-    assert_eq!(v4.shape.levels, 33);
+    assert_eq!(v4.shape.root, 17);
     for n in 0..=32 {
         let address = Ipv4Addr::from_bits((truncate(u128::MAX, n) >> 96) as u32);
         assert_eq!(
@@ -140,7 +140,8 @@ fn the_search_is_as_short_as_promised() {
             rows: Vec::new(),
             lengths: (0..lengths).collect(),
         };
-        let probes = (0..u32::from(lengths)).map(|target| sorted.marker_levels(target).count() + 1);
+        let probes =
+            (0..usize::from(lengths)).map(|target| sorted.marker_levels(target).count() + 1);
         assert!(probes.max() <= Some(most), "{lengths}");
     }
     assert_eq!((Key4::TURNS, Key6::TURNS), (6, 8));
