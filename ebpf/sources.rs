@@ -9,10 +9,14 @@ use std::{
 };
 
 /// Everything that the object is built from: files, and directories with all they hold, relative to the repository.
-pub(crate) const INPUTS: [&str; 10] = [
+pub(crate) const INPUTS: [&str; 14] = [
     "Cargo.toml",
     "eam-tables/Cargo.toml",
-    "eam-tables/src/layout.rs",
+    "eam-tables/src/flat/find.rs",
+    "eam-tables/src/flat/key.rs",
+    "eam-tables/src/flat/mod.rs",
+    "eam-tables/src/graft.rs",
+    "eam-tables/src/layout",
     "eam-tables/src/lib.rs",
     "ebpf/.cargo",
     "ebpf/Cargo.lock",

@@ -1,8 +1,9 @@
-//! One Explicit Address Mapping (RFC 7757, 3.2) and its address arithmetic (3.3.1, steps 3-6, and 3.3.2, steps 3-6).
+//! One Explicit Address Mapping (RFC 7757, 3.2).
 //!
 //! Which mapping an address belongs to is not decided here.
 
 use crate::Place;
+use crate::graft::{graft_v4, graft_v6};
 use core::net::{Ipv4Addr, Ipv6Addr};
 use ipnet::{Ipv4Net, Ipv6Net};
 
@@ -83,33 +84,20 @@ impl Eam {
 
     /// Puts the suffix of an IPv4 address behind the IPv6 prefix and pads with zeros; `None` when the address lies outside.
     pub fn v4_to_v6(&self, address: Ipv4Addr) -> Option<Ipv6Addr> {
-        self.ipv4
-            .contains(&address)
-            .then(|| graft_v6(self.ipv6, self.ipv4.prefix_len(), address))
+        self.ipv4.contains(&address).then(|| {
+            let (network, length) = (self.ipv6.addr(), self.ipv6.prefix_len());
+            graft_v6(network, length, self.ipv4.prefix_len(), address)
+        })
     }
 
     /// Puts the suffix of an IPv6 address behind the IPv4 prefix and discards what is too long; `None` when the address lies
     /// outside.
     pub fn v6_to_v4(&self, address: Ipv6Addr) -> Option<Ipv4Addr> {
-        self.ipv6
-            .contains(&address)
-            .then(|| graft_v4(self.ipv4, self.ipv6.prefix_len(), address))
+        self.ipv6.contains(&address).then(|| {
+            let (network, length) = (self.ipv4.addr(), self.ipv4.prefix_len());
+            graft_v4(network, length, self.ipv6.prefix_len(), address)
+        })
     }
-}
-
-/// Replaces the first `removed` bits of an IPv4 address by an IPv6 prefix (RFC 7757, 3.3.1, steps 3-5).
-pub(crate) fn graft_v6(prefix: Ipv6Net, removed: u8, address: Ipv4Addr) -> Ipv6Addr {
-    // Left-aligned in 128 bits, the zeros of step 5 are there already.
-    let suffix = (u128::from(address.to_bits()) << 96) << removed;
-    let shifted = suffix.checked_shr(prefix.prefix_len().into()).unwrap_or(0);
-    Ipv6Addr::from_bits(prefix.addr().to_bits() | shifted)
-}
-
-/// Replaces the first `removed` bits of an IPv6 address by an IPv4 prefix (RFC 7757, 3.3.2, steps 3-5).
-pub(crate) fn graft_v4(prefix: Ipv4Net, removed: u8, address: Ipv6Addr) -> Ipv4Addr {
-    let suffix = address.to_bits().checked_shl(removed.into()).unwrap_or(0);
-    let shifted = (suffix >> 96) >> prefix.prefix_len();
-    Ipv4Addr::from_bits(prefix.addr().to_bits() | shifted as u32)
 }
 
 #[cfg(test)]

@@ -6,10 +6,10 @@
 //!
 //! From bottom to top: [`Place`] and [`Problem`] name a spot in a file and what is wrong there; [`parse_ipv4_prefix`] and
 //! its IPv6 sibling read a prefix strictly; [`Eam`] is one valid mapping; [`load`] reads files and finds every problem at once;
-//! [`PrefixTable`] is a frozen longest-prefix table; [`EamTable`] answers for both directions; [`PrefixSet4`] is a set of IPv4
-//! prefixes.
+//! [`flat`] is the look-up of mappings in plain arrays; [`EamTable`] answers for both directions by it; [`PrefixTable`] is a
+//! frozen longest-prefix table for anything else; [`PrefixSet4`] is a set of IPv4 prefixes.
 //!
-//! Without the feature `std` nothing but the layouts which the XDP program shares is left.
+//! Without the feature `std` nothing but what the XDP program shares is left: the layouts, and the look-up in [`flat`].
 
 #![cfg_attr(not(feature = "std"), no_std)]
 #![forbid(unsafe_code)]
@@ -20,6 +20,8 @@ mod conflicts;
 mod entry;
 #[cfg(feature = "std")]
 mod file;
+pub mod flat;
+mod graft;
 pub mod layout;
 #[cfg(feature = "std")]
 mod lookup;

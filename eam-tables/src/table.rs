@@ -2,20 +2,17 @@
 //!
 //! Whether an address is to be translated by the table at all (hairpinning, RFC 7757, 4.2) is the translator's business.
 
-use crate::entry::{graft_v4, graft_v6};
-use crate::{Eam, PrefixTable};
+use crate::Eam;
+use crate::flat::{Image, Slot4, Slot6};
 use core::net::{Ipv4Addr, Ipv6Addr};
-use ipnet::{Ipv4Net, Ipv6Net};
 use relay_core::AddressMap;
 
 /// A frozen set of mappings, searched per direction for the longest prefix.
-///
-/// The prefix to put in stands beside the prefix found, so a translation touches the hash slot and nothing else.
 #[derive(Default)]
 pub struct EamTable {
     entries: Vec<Eam>,
-    by_ipv4: PrefixTable<Ipv4Addr, (Ipv6Net, u32)>,
-    by_ipv6: PrefixTable<Ipv6Addr, (Ipv4Net, u32)>,
+    v4: Image<Slot4>,
+    v6: Image<Slot6>,
 }
 
 impl EamTable {
@@ -23,33 +20,25 @@ impl EamTable {
     ///
     /// What RFC 7757, 5 leaves unspecified: of two mappings with the same prefix the last one counts in that direction.
     pub fn new(entries: Vec<Eam>) -> Self {
-        let by_ipv4 = (0..)
-            .zip(&entries)
-            .map(|(index, eam)| (eam.ipv4(), (eam.ipv6(), index)))
-            .collect();
-        let by_ipv6 = (0..)
-            .zip(&entries)
-            .map(|(index, eam)| (eam.ipv6(), (eam.ipv4(), index)))
-            .collect();
         Self {
+            v4: Image::<Slot4>::new(&entries),
+            v6: Image::<Slot6>::new(&entries),
             entries,
-            by_ipv4,
-            by_ipv6,
         }
     }
 
     /// Returns the mapping by which [`AddressMap::v4_to_v6`] goes.
     pub fn find_v4(&self, address: Ipv4Addr) -> Option<&Eam> {
-        self.by_ipv4
-            .get(address)
-            .and_then(|(_, index)| self.entries.get(index as usize))
+        self.v4
+            .find(address)
+            .and_then(|mapped| self.entries.get(mapped.entry as usize))
     }
 
     /// Returns the mapping by which [`AddressMap::v6_to_v4`] goes.
     pub fn find_v6(&self, address: Ipv6Addr) -> Option<&Eam> {
-        self.by_ipv6
-            .get(address)
-            .and_then(|(_, index)| self.entries.get(index as usize))
+        self.v6
+            .find(address)
+            .and_then(|mapped| self.entries.get(mapped.entry as usize))
     }
 
     /// All mappings, in the order given.
@@ -66,19 +55,27 @@ impl EamTable {
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
+
+    /// The arrays in which IPv4 addresses are looked up.
+    pub fn image_v4(&self) -> &Image<Slot4> {
+        &self.v4
+    }
+
+    /// The arrays in which IPv6 addresses are looked up.
+    pub fn image_v6(&self) -> &Image<Slot6> {
+        &self.v6
+    }
 }
 
 impl AddressMap for EamTable {
+    #[inline]
     fn v4_to_v6(&self, address: Ipv4Addr) -> Option<Ipv6Addr> {
-        self.by_ipv4
-            .find(address)
-            .map(|(length, (ipv6, _))| graft_v6(ipv6, length, address))
+        self.v4.find(address).map(|mapped| mapped.address)
     }
 
+    #[inline]
     fn v6_to_v4(&self, address: Ipv6Addr) -> Option<Ipv4Addr> {
-        self.by_ipv6
-            .find(address)
-            .map(|(length, (ipv4, _))| graft_v4(ipv4, length, address))
+        self.v6.find(address).map(|mapped| mapped.address)
     }
 }
 

@@ -1,6 +1,6 @@
-//! The frame in front of the XDP program, read by bounds-checked copies: all the unsafe code that touches packets.
+//! The frame in front of the XDP program, read by bounds-checked copies and rewritten: all the unsafe code that touches packets.
 //!
-//! Nothing is understood here; `relay_core::wire` does that. Nothing is written either.
+//! Nothing is understood here; `relay_core` does that.
 //!
 //! Reading behind VLAN tags adds a run-time offset to a packet pointer, which Linux (seen on 6.18) refuses to a loader without
 //! CAP_PERFMON. `bpf_xdp_load_bytes` in its place doubles the time of the whole program (24 to 43 ns a frame there).
@@ -10,24 +10,93 @@
     reason = "packet memory is only reachable through the pointers of the context"
 )]
 
-use aya_ebpf::{helpers::generated::bpf_xdp_get_buff_len, programs::XdpContext};
+use core::hint::black_box;
+
+use aya_ebpf::{
+    helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
+    programs::XdpContext,
+};
 use relay_core::wire::{Octets, checksum::Sum};
+
+use crate::words;
 
 /// The highest offset that is read at, in octets.
 ///
 /// The verifier loses track of a packet pointer once the offset added to it may exceed 16 bits; no header lies as far as this.
 const MAX_OFFSET: usize = 0x3fff;
 
-/// A received frame, from its Ethernet header on.
+/// A received frame from some offset on: from its Ethernet header, or from its network header.
+#[derive(Clone, Copy)]
 pub(crate) struct Frame<'a> {
     context: &'a XdpContext,
+    start: usize,
 }
 
+/// A frame has no room for a longer header.
+pub(crate) struct NoRoom;
+
 impl<'a> Frame<'a> {
-    /// Makes the frame of a context readable.
+    /// Makes the frame of a context accessible.
     #[inline(always)]
     pub(crate) fn new(context: &'a XdpContext) -> Self {
-        Self { context }
+        Self { context, start: 0 }
+    }
+
+    /// Returns what lies behind a link header of `length` octets.
+    #[inline(always)]
+    pub(crate) fn packet(context: &'a XdpContext, length: usize) -> Self {
+        Self {
+            context,
+            start: length,
+        }
+    }
+
+    /// Moves the start by `octets`: forwards to cut the front off, backwards to make room there.
+    #[inline(always)]
+    pub(crate) fn move_start(&mut self, octets: i32) -> Result<(), NoRoom> {
+        // SAFETY: the context is the one that the kernel called this program with. All pointers into the frame are void after
+        // this; `load` and `store` take theirs afresh each time.
+        match unsafe { bpf_xdp_adjust_head(self.context.ctx, octets) } {
+            0 => Ok(()),
+            _ => Err(NoRoom),
+        }
+    }
+
+    /// Cuts `octets` off the end.
+    #[inline(always)]
+    pub(crate) fn cut_end(&mut self, octets: u32) -> Result<(), NoRoom> {
+        let change = 0_i32.wrapping_sub_unsigned(octets);
+        // SAFETY: as in `move_start`.
+        match unsafe { bpf_xdp_adjust_tail(self.context.ctx, change) } {
+            0 => Ok(()),
+            _ => Err(NoRoom),
+        }
+    }
+
+    /// Writes octets at an offset, if they fit.
+    #[inline(always)]
+    pub(crate) fn store<const N: usize>(&mut self, at: usize, octets: [u8; N]) -> Option<()> {
+        let place = self.place::<N>(at)?.cast_mut();
+        // SAFETY: `place` points at N octets of the frame, which is this program's alone while it runs.
+        unsafe { words::store(place, octets) };
+        Some(())
+    }
+
+    /// Returns where the `N` octets from offset `at` lie, if they are all there.
+    #[inline(always)]
+    fn place<const N: usize>(&self, at: usize) -> Option<*const [u8; N]> {
+        const { assert!(N <= MAX_OFFSET) };
+        let at = self.start.wrapping_add(at);
+        if at > MAX_OFFSET {
+            return None;
+        }
+        // In this form, and no other, the verifier learns the bound: start, plus length, against the end. The compiler would
+        // compare the start itself if the length is one.
+        let start = self.context.data().wrapping_add(at);
+        if black_box(start.wrapping_add(N)) > self.context.data_end() {
+            return None;
+        }
+        Some(start as *const [u8; N])
     }
 }
 
@@ -37,24 +106,14 @@ impl Octets for Frame<'_> {
     fn len(&self) -> usize {
         // SAFETY: the context is the one that the kernel called this program with, and lives as long as the call.
         let length = unsafe { bpf_xdp_get_buff_len(self.context.ctx) };
-        length as usize
+        (length as usize).wrapping_sub(self.start)
     }
 
     #[inline(always)]
     fn load<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
-        const { assert!(N <= MAX_OFFSET) };
-        if at > MAX_OFFSET {
-            return None;
-        }
-        // In this form, and no other, the verifier learns the bound: start, plus length, against the end.
-        let start = self.context.data().wrapping_add(at);
-        if start.wrapping_add(N) > self.context.data_end() {
-            return None;
-        }
-        let octets = start as *const [u8; N];
-        // SAFETY: `octets` points at N octets of the frame: `at` and N are far too small to wrap around, and the end of what is
-        // read was just found not to lie behind the frame's. Any octets are a valid array of them, at any alignment.
-        Some(unsafe { octets.read_unaligned() })
+        let octets = self.place::<N>(at)?;
+        // SAFETY: `octets` points at N octets of the frame. Any octets are a valid array of them, at any alignment.
+        Some(unsafe { words::load(octets) })
     }
 
     /// Sums nothing: a payload of run-time length is not for the XDP program.

@@ -1,91 +1,58 @@
-//! The XDP program: decides in the driver whether a frame is the relay's, and hands it to a worker if so.
+//! The XDP program: decides in the driver whether a frame is the relay's, translates it there if it is plain, and hands it to a
+//! worker if not.
 //!
 //! Whatever is not the relay's stays the kernel's (XDP_PASS): ARP, Neighbor Discovery, routing protocols, native IPv6. A
-//! packet that is the relay's is never passed, since the kernel would route it untranslated. Nothing is translated here, and
-//! the IP headers are not checked: the worker does both.
+//! packet that is the relay's is never passed untranslated, since the kernel would route it. `relay_core` says what becomes of a
+//! packet; this program performs it, or leaves the packet whole to the worker.
 
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)] // words of a packet lie at any address, and no safe or stable way reads them at once
 
+mod direction;
 mod frame;
 mod maps;
+mod next_hop;
+mod perform;
+mod surroundings;
+mod words;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
-use eam_tables::layout::{Ownership, Port, XdpCounter};
-use relay_core::wire::{
-    Octets,
-    ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6},
-};
+use eam_tables::layout::XdpCounter;
+use relay_core::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 
 use crate::frame::Frame;
 
-/// Offset of the destination address in an IPv4 header (RFC 791, 3.1), in octets.
-const DESTINATION_V4: usize = 16;
-/// Offset of the destination address in an IPv6 header (RFC 8200, 3), in octets.
-const DESTINATION_V6: usize = 24;
-
-/// The entry: steers one frame, and counts it once.
-#[xdp]
+/// The entry: processes one frame.
+#[xdp(frags)]
 fn siit_relay(context: XdpContext) -> u32 {
-    let (action, counter) = match claim(&context) {
-        Ok(port) => match port.socket(context.rx_queue_index()) {
-            Some(socket) if maps::redirect(socket) => {
-                (xdp_action::XDP_REDIRECT, XdpCounter::Redirected)
-            }
-            Some(_) | None => (xdp_action::XDP_DROP, XdpCounter::NoSocket),
-        },
-        Err(reason) => (xdp_action::XDP_PASS, reason),
+    let Some(port) = maps::port(context.ingress_ifindex() as u32) else {
+        return pass(XdpCounter::NotAPort);
     };
-    maps::count(counter);
-    action
-}
-
-/// Returns the port that the frame came in by, if its packet is the relay's; else why it is not.
-#[inline(always)]
-fn claim(context: &XdpContext) -> Result<Port, XdpCounter> {
-    let port = maps::port(context.ingress_ifindex() as u32).ok_or(XdpCounter::NotAPort)?;
-    let frame = Frame::new(context);
-    let header = ethernet::Header::parse(&frame).map_err(|_| XdpCounter::Malformed)?;
-    let ownership = match header.ethertype {
-        ETHERTYPE_IPV4 => {
-            sent_to(&port, &header)?;
-            maps::ownership_v4(destination(&frame, &header, DESTINATION_V4)?)
-        }
-        ETHERTYPE_IPV6 => {
-            sent_to(&port, &header)?;
-            maps::ownership_v6(destination(&frame, &header, DESTINATION_V6)?)
-        }
-        _ => return Err(XdpCounter::NotIp),
+    let Ok(header) = ethernet::Header::parse(&Frame::new(&context)) else {
+        return pass(XdpCounter::Malformed);
     };
-    match ownership {
-        Ownership::Relay => Ok(port),
-        Ownership::Kernel => Err(XdpCounter::NotOurs),
+    let is_v4 = match header.ethertype {
+        ETHERTYPE_IPV4 => true,
+        ETHERTYPE_IPV6 => false,
+        _ => return pass(XdpCounter::NotIp),
+    };
+    // RFC 1812, 5.3.4: "A router MUST NOT forward any packet that the router received as a Link Layer broadcast". Link layer
+    // multicast is forbidden likewise, and what a promiscuous interface overhears is meant for somebody else.
+    if header.destination != port.mac {
+        return pass(XdpCounter::OtherStation);
+    }
+    match is_v4 {
+        true => direction::v4_to_v6(&context, port, header.length),
+        false => direction::v6_to_v4(&context, port, header.length),
     }
 }
 
-/// Checks that the frame was sent to the port's own hardware address.
-///
-/// RFC 1812, 5.3.4: "A router MUST NOT forward any packet that the router received as a Link Layer broadcast". Link layer
-/// multicast is forbidden likewise, and what a promiscuous interface overhears is meant for somebody else.
+/// Leaves a frame to the kernel.
 #[inline(always)]
-fn sent_to(port: &Port, header: &ethernet::Header) -> Result<(), XdpCounter> {
-    if header.destination == port.mac {
-        Ok(())
-    } else {
-        Err(XdpCounter::OtherStation)
-    }
-}
-
-/// Reads the destination address, which lies at the offset `at` of the network header.
-#[inline(always)]
-fn destination<const N: usize>(
-    frame: &Frame<'_>,
-    header: &ethernet::Header,
-    at: usize,
-) -> Result<[u8; N], XdpCounter> {
-    frame
-        .load(header.length.wrapping_add(at))
-        .ok_or(XdpCounter::Malformed)
+fn pass(reason: XdpCounter) -> u32 {
+    maps::count(reason, 1);
+    xdp_action::XDP_PASS
 }
 
 /// Never runs: a program that could reach this endless loop is refused by the verifier.

@@ -1,59 +1,175 @@
-//! What the object declares to its loader: the BPF maps, with all the unsafe code that touches them, and the licence.
+//! What the object declares to its loader, and what it asks the kernel besides: BPF maps, settings, next hops, licence.
 //!
-//! Names, sizes and values of the maps are those of `eam_tables::layout`.
+//! Names, sizes and values of the maps are those of `eam_tables::layout`. A size of one entry is the loader's to change.
 
 #![expect(
     unsafe_code,
     reason = "map values are only reachable through pointers into the kernel's memory, and the licence has its own section"
 )]
 
+use core::net::{Ipv4Addr, Ipv6Addr};
+
 use aya_ebpf::{
-    bindings::{BPF_F_NO_PREALLOC, xdp_action},
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_FIB_LKUP_RET_SUCCESS, xdp_action},
+    helpers::generated::{bpf_fib_lookup, bpf_jiffies64},
     macros::map,
-    maps::{HashMap, LpmTrie, PerCpuArray, XskMap, lpm_trie::Key},
+    maps::{Array, DevMap, HashMap, LpmTrie, PerCpuArray, XskMap, lpm_trie::Key},
+    programs::XdpContext,
 };
-use eam_tables::layout::{self, Ownership, Port, XdpCounter};
+use eam_tables::flat::{Filter, Slot4, Slot6, Slots};
+use eam_tables::layout::{self, CachedHop, Egress, List, Port, Settings, State, XdpCounter};
 
 #[map]
 static PORTS: HashMap<u32, Port> =
     HashMap::with_max_entries(layout::PORTS_MAX_ENTRIES, BPF_F_NO_PREALLOC);
 
 #[map]
-static OWNERSHIP_V4: LpmTrie<[u8; 4], u32> =
-    LpmTrie::with_max_entries(layout::OWNERSHIP_MAX_ENTRIES, BPF_F_NO_PREALLOC);
+static EAM_V4: Array<Slot4> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 #[map]
-static OWNERSHIP_V6: LpmTrie<[u8; 16], u32> =
-    LpmTrie::with_max_entries(layout::OWNERSHIP_MAX_ENTRIES, BPF_F_NO_PREALLOC);
+static EAM_V6: Array<Slot6> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+#[map]
+static FILTER_V4: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+#[map]
+static FILTER_V6: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+#[map]
+static LISTS_V4: LpmTrie<u32, u32> =
+    LpmTrie::with_max_entries(layout::LISTS_MAX_ENTRIES, BPF_F_NO_PREALLOC);
+
+#[map]
+static OWN_V4: HashMap<u32, u32> =
+    HashMap::with_max_entries(layout::OWN_MAX_ENTRIES, BPF_F_NO_PREALLOC);
+
+#[map]
+static OWN_V6: HashMap<[u64; 2], u32> =
+    HashMap::with_max_entries(layout::OWN_MAX_ENTRIES, BPF_F_NO_PREALLOC);
+
+#[map]
+static EGRESSES: HashMap<u32, Egress> =
+    HashMap::with_max_entries(layout::EGRESSES_MAX_ENTRIES, BPF_F_NO_PREALLOC);
+
+#[map]
+static DEVICES: DevMap = DevMap::with_max_entries(layout::PORTS_MAX_ENTRIES, 0);
+
+#[map]
+static STATE: Array<State> = Array::with_max_entries(1, 0);
+
+#[map]
+static HOPS: PerCpuArray<CachedHop> = PerCpuArray::with_max_entries(layout::HOPS_MAX_ENTRIES, 0);
 
 #[map]
 static SOCKETS: XskMap = XskMap::with_max_entries(layout::SOCKETS_MAX_ENTRIES, 0);
 
 #[map]
-static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(XdpCounter::COUNT, 0);
+static COUNTERS: PerCpuArray<[u64; XdpCounter::COUNT]> = PerCpuArray::with_max_entries(1, 0);
+
+/// A place of each CPU for questions, which the stack has no room for.
+#[map]
+static QUESTIONS: PerCpuArray<Question> = PerCpuArray::with_max_entries(1, 0);
+
+#[unsafe(no_mangle)]
+static SETTINGS: Settings = Settings::NONE;
+
+/// Returns what the loader has put in place of [`SETTINGS`].
+#[inline(always)]
+pub(crate) fn settings() -> &'static Settings {
+    // The compiler must not think that it knows them.
+    core::hint::black_box(&SETTINGS)
+}
 
 /// Returns the port with an interface index, if the interface is one.
 #[inline(always)]
-pub(crate) fn port(interface: u32) -> Option<Port> {
+pub(crate) fn port(interface: u32) -> Option<&'static Port> {
     // SAFETY: the map does not preallocate, so that an element is replaced as a whole and freed only after every program that
     // may have seen it has ended.
-    unsafe { PORTS.get(interface) }.copied()
+    unsafe { PORTS.get(interface) }
 }
 
-/// Says who gets the packets for an IPv4 address; without an entry it is the kernel.
-#[inline(always)]
-pub(crate) fn ownership_v4(destination: [u8; 4]) -> Ownership {
-    OWNERSHIP_V4
-        .get(Key::new(32, destination))
-        .map_or(Ownership::Kernel, |value| Ownership::parse(*value))
+/// The slots and the filter for IPv4 addresses.
+pub(crate) struct TableV4;
+
+impl Slots<Slot4> for TableV4 {
+    #[inline(always)]
+    fn slot(&self, index: u32) -> Option<&Slot4> {
+        EAM_V4.get(index)
+    }
 }
 
-/// Says who gets the packets for an IPv6 address; without an entry it is the kernel.
+impl Filter for TableV4 {
+    #[inline(always)]
+    fn word(&self, index: u32) -> Option<u64> {
+        FILTER_V4.get(index).copied()
+    }
+}
+
+/// The slots and the filter for IPv6 addresses.
+pub(crate) struct TableV6;
+
+impl Slots<Slot6> for TableV6 {
+    #[inline(always)]
+    fn slot(&self, index: u32) -> Option<&Slot6> {
+        EAM_V6.get(index)
+    }
+}
+
+impl Filter for TableV6 {
+    #[inline(always)]
+    fn word(&self, index: u32) -> Option<u64> {
+        FILTER_V6.get(index).copied()
+    }
+}
+
+/// A key on the stack, where the verifier wants words at multiples of their size.
+#[repr(align(8))]
+struct Aligned<T>(T);
+
+/// Says whether an IPv4 address is in a list.
 #[inline(always)]
-pub(crate) fn ownership_v6(destination: [u8; 16]) -> Ownership {
-    OWNERSHIP_V6
-        .get(Key::new(128, destination))
-        .map_or(Ownership::Kernel, |value| Ownership::parse(*value))
+pub(crate) fn is_listed(address: Ipv4Addr, list: List) -> bool {
+    let key = Aligned(Key::new(32, address.to_bits().to_be()));
+    LISTS_V4
+        .get(&key.0)
+        .is_some_and(|lists| lists & list.number() != 0)
+}
+
+/// Says whether an IPv4 address is one of the machine's own which the tables cover.
+#[inline(always)]
+pub(crate) fn is_own_v4(address: Ipv4Addr) -> bool {
+    // SAFETY: as for the ports.
+    unsafe { OWN_V4.get(address.to_bits()) }.is_some()
+}
+
+/// Says whether an IPv6 address is one of the machine's own which the translation prefix covers.
+#[inline(always)]
+pub(crate) fn is_own_v6(address: Ipv6Addr) -> bool {
+    let bits = address.to_bits();
+    // SAFETY: as for the ports.
+    unsafe { OWN_V6.get([(bits >> 64) as u64, bits as u64]) }.is_some()
+}
+
+/// Returns how frames leave by an interface, if they can without the kernel's help.
+#[inline(always)]
+pub(crate) fn egress(interface: u32) -> Option<&'static Egress> {
+    // SAFETY: as for the ports.
+    unsafe { EGRESSES.get(interface) }
+}
+
+/// Returns what of the network changes by itself.
+#[inline(always)]
+pub(crate) fn state() -> Option<&'static State> {
+    STATE.get(0)
+}
+
+/// Returns a place of this CPU for an answer of the kernel.
+#[inline(always)]
+pub(crate) fn hop(index: u32) -> Option<&'static mut CachedHop> {
+    let place = HOPS.get_ptr_mut(index)?;
+    // SAFETY: the kernel returned the pointer to this CPU's value of the element, and nothing else that uses it interrupts this
+    // program on its CPU.
+    Some(unsafe { &mut *place })
 }
 
 /// Asks the kernel to hand the frame to a socket; says whether there is one.
@@ -64,15 +180,142 @@ pub(crate) fn redirect(socket: u32) -> bool {
         .is_ok()
 }
 
-/// Adds one to a counter of this CPU.
+/// Asks the kernel to send the frame out of a port; returns what to tell it.
 #[inline(always)]
-pub(crate) fn count(counter: XdpCounter) {
-    if let Some(value) = COUNTERS.get_ptr_mut(counter.index()) {
-        // SAFETY: the kernel returned the pointer to this CPU's value of the element.
-        let count = unsafe { value.read() };
-        // SAFETY: as above. Nothing comes between the two: no other program that counts here interrupts this one on its CPU.
-        unsafe { value.write(count.wrapping_add(1)) };
+pub(crate) fn send(port: u32) -> u32 {
+    match DEVICES.redirect(port, u64::from(xdp_action::XDP_DROP)) {
+        Ok(action) | Err(action) => action,
     }
+}
+
+/// Adds to a counter of this CPU.
+#[inline(always)]
+pub(crate) fn count(counter: XdpCounter, amount: u64) {
+    let Some(values) = COUNTERS.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: the kernel returned the pointer to this CPU's value, and no other program that counts here interrupts this one
+    // on its CPU.
+    let values = unsafe { &mut *values };
+    if let Some(value) = values.get_mut(counter.index()) {
+        *value = value.wrapping_add(amount);
+    }
+}
+
+/// What the kernel is asked about a next hop, and what it answers in the same place: its `struct bpf_fib_lookup`.
+#[repr(C)]
+pub(crate) struct Question {
+    family: u8,
+    protocol: u8,
+    ports: [u16; 2],
+    /// Asked: the packet's length, or zero. Answered: what fits, in octets.
+    pub(crate) mtu: u16,
+    /// Asked: the interface by which the packet came. Answered: the one by which it goes.
+    pub(crate) interface: u32,
+    service: u32,
+    source: [u32; 4],
+    destination: [u32; 4],
+    vlan: u32,
+    /// Answered: hardware address of the interface by which the packet goes.
+    pub(crate) own: [u8; 6],
+    /// Answered: hardware address of the next hop.
+    pub(crate) next: [u8; 6],
+}
+
+const _: () = assert!(size_of::<Question>() == 64);
+
+impl Question {
+    /// Returns the question for an IPv4 packet; addresses in host order.
+    #[inline(always)]
+    pub(crate) fn v4(
+        context: &XdpContext,
+        tos: u8,
+        source: u32,
+        destination: u32,
+    ) -> Option<&'static mut Self> {
+        const AF_INET: u8 = 2;
+        let question = Self::begin(context, AF_INET, u32::from(tos))?;
+        question.source = [source.to_be(), 0, 0, 0];
+        question.destination = [destination.to_be(), 0, 0, 0];
+        Some(question)
+    }
+
+    /// Returns the question for an IPv6 packet; addresses in host order.
+    #[inline(always)]
+    pub(crate) fn v6(
+        context: &XdpContext,
+        traffic_class: u8,
+        source: u128,
+        destination: u128,
+    ) -> Option<&'static mut Self> {
+        const AF_INET6: u8 = 10;
+        let question = Self::begin(context, AF_INET6, (u32::from(traffic_class) << 20).to_be())?;
+        question.source = words(source);
+        question.destination = words(destination);
+        Some(question)
+    }
+
+    #[inline(always)]
+    fn begin(context: &XdpContext, family: u8, service: u32) -> Option<&'static mut Self> {
+        let place = QUESTIONS.get_ptr_mut(0)?;
+        // SAFETY: the kernel returned the pointer to this CPU's value, and nothing else that uses it interrupts this program
+        // on its CPU.
+        let question = unsafe { &mut *place };
+        question.family = family;
+        question.protocol = 0;
+        question.ports = [0; 2];
+        question.mtu = 0;
+        question.interface = context.ingress_ifindex() as u32;
+        question.service = service;
+        question.vlan = 0;
+        Some(question)
+    }
+
+    /// Asks; says whether there is a gateway between here and the destination, or `None` if there is no answer.
+    #[inline(always)]
+    pub(crate) fn ask(&mut self, context: &XdpContext) -> Option<bool> {
+        let destination = self.destination;
+        // SAFETY: the structure is the kernel's, of the size given, and lives as long as the call.
+        let answer = unsafe {
+            bpf_fib_lookup(
+                context.ctx.cast(),
+                (&raw mut *self).cast(),
+                size_of::<Self>() as i32,
+                0,
+            )
+        };
+        if answer != i64::from(BPF_FIB_LKUP_RET_SUCCESS) {
+            return None;
+        }
+        // The loopback's 65536 does not fit into the field.
+        if self.mtu == 0 {
+            self.mtu = u16::MAX;
+        }
+        // The kernel puts the gateway in the destination's place.
+        let [a, b, c, d] = destination;
+        let [e, f, g, h] = self.destination;
+        Some((a ^ e) | (b ^ f) | (c ^ g) | (d ^ h) != 0)
+    }
+}
+
+/// Returns an address as the kernel keeps it: in words that are in network order.
+#[inline(always)]
+fn words(bits: u128) -> [u32; 4] {
+    let (high, low) = ((bits >> 64) as u64, bits as u64);
+    [
+        ((high >> 32) as u32).to_be(),
+        (high as u32).to_be(),
+        ((low >> 32) as u32).to_be(),
+        (low as u32).to_be(),
+    ]
+}
+
+/// Returns the kernel's clock, in its jiffies.
+#[inline(always)]
+pub(crate) fn jiffies() -> u32 {
+    // SAFETY: the helper takes nothing and only reads a number.
+    let jiffies = unsafe { bpf_jiffies64() };
+    jiffies as u32
 }
 
 /// Licence as the kernel spells it; some helper functions are open to compatible ones only.

@@ -2,17 +2,13 @@
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
-/// The upper 64 bits of an IPv6 address.
-const UPPER: u128 = (u64::MAX as u128) << 64;
-/// The lower 64 bits of an IPv6 address.
-const LOWER: u128 = u64::MAX as u128;
-/// Bits 64 to 71, which RFC 6052 calls "u" and wants to be zero.
-const RESERVED_OCTET: u128 = 0xff << 56;
-
 /// A translation prefix: IPv6 addresses under it stand for IPv4 addresses (RFC 6052, 2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefix {
-    bits: u128,
+    /// Bits 0 to 63.
+    high: u64,
+    /// Bits 64 to 127; the first eight of them, which RFC 6052 calls "u", are zero.
+    low: u64,
     length: PrefixLength,
 }
 
@@ -71,7 +67,8 @@ impl PrefixLength {
 impl Prefix {
     /// The Well-Known Prefix 64:ff9b::/96 (RFC 6052, 2.1).
     pub const WELL_KNOWN: Self = Self {
-        bits: 0x0064_ff9b << 96,
+        high: 0x0064_ff9b << 32,
+        low: 0,
         length: PrefixLength::L96,
     };
 
@@ -80,6 +77,7 @@ impl Prefix {
     /// # Errors
     ///
     /// [`PrefixError`] says which rule of RFC 6052, 2.2 the prefix breaks.
+    #[inline]
     pub const fn new(address: Ipv6Addr, length: u8) -> Result<Self, PrefixError> {
         let length = match length {
             32 => PrefixLength::L32,
@@ -90,23 +88,32 @@ impl Prefix {
             96 => PrefixLength::L96,
             _ => return Err(PrefixError::Length),
         };
-        let bits = address.to_bits();
-        if bits << length.bits() != 0 {
+        let (high, low) = halves(address);
+        let has_host_bits = match length {
+            PrefixLength::L96 => low << 32 != 0,
+            PrefixLength::L64 => low != 0,
+            PrefixLength::L32 | PrefixLength::L40 | PrefixLength::L48 | PrefixLength::L56 => {
+                high << length.bits() != 0 || low != 0
+            }
+        };
+        if has_host_bits {
             return Err(PrefixError::HostBits);
         }
         // RFC 6052, 2.2: "the administrators MUST ensure that the bits 64 to 71 are set to zero".
-        if bits & RESERVED_OCTET != 0 {
+        if low >> 56 != 0 {
             return Err(PrefixError::ReservedOctet);
         }
-        Ok(Self { bits, length })
+        Ok(Self { high, low, length })
     }
 
     /// Returns the first address of the prefix.
+    #[inline]
     pub const fn network(&self) -> Ipv6Addr {
-        Ipv6Addr::from_bits(self.bits)
+        join(self.high, self.low)
     }
 
     /// Returns the length in bits.
+    #[inline]
     pub const fn length(&self) -> u8 {
         self.length.bits() as u8
     }
@@ -114,28 +121,45 @@ impl Prefix {
     /// Says whether this is the Well-Known Prefix, which may only stand for global IPv4 addresses.
     #[inline]
     pub const fn is_well_known(&self) -> bool {
-        self.bits == Self::WELL_KNOWN.bits && self.length() == Self::WELL_KNOWN.length()
+        self.high == Self::WELL_KNOWN.high
+            && self.low == Self::WELL_KNOWN.low
+            && self.length() == Self::WELL_KNOWN.length()
     }
 
     /// Says whether `address` lies under the prefix.
     #[inline]
     pub const fn contains(&self, address: Ipv6Addr) -> bool {
-        (address.to_bits() ^ self.bits) >> (128 - self.length.bits()) == 0
+        let (high, low) = halves(address);
+        match self.length {
+            PrefixLength::L96 => high == self.high && (low ^ self.low) >> 32 == 0,
+            PrefixLength::L32
+            | PrefixLength::L40
+            | PrefixLength::L48
+            | PrefixLength::L56
+            | PrefixLength::L64 => (high ^ self.high) >> (64 - self.length.bits()) == 0,
+        }
     }
 
     /// Returns the IPv6 address that stands for `address` (RFC 6052, 2.3).
     #[inline]
     pub const fn embed(&self, address: Ipv4Addr) -> Ipv6Addr {
-        let packed = (address.to_bits() as u128) << (96 - self.length.bits());
-        Ipv6Addr::from_bits(match self.length {
-            PrefixLength::L96 => self.bits | packed,
-            // "If the prefix length is less than 96 bits, insert the null octet "u" at the appropriate position".
+        let bits = address.to_bits() as u64;
+        match self.length {
+            PrefixLength::L96 => join(self.high, self.low | bits),
+            // "If the prefix length is less than 96 bits, insert the null octet "u" at the appropriate position": the bits that
+            // have no room in the upper half stand behind that octet in the lower one.
             PrefixLength::L32
             | PrefixLength::L40
             | PrefixLength::L48
             | PrefixLength::L56
-            | PrefixLength::L64 => self.bits | packed & UPPER | (packed & LOWER) >> 8,
-        })
+            | PrefixLength::L64 => {
+                let behind = self.length.bits() - 32;
+                join(
+                    self.high | bits >> behind,
+                    (bits & ones(behind)) << (56 - behind),
+                )
+            }
+        }
     }
 
     /// Returns the IPv4 address for which `address` stands, or `None` if it does not lie under the prefix.
@@ -146,20 +170,40 @@ impl Prefix {
         if !self.contains(address) {
             return None;
         }
-        let bits = address.to_bits();
-        let packed = match self.length {
-            PrefixLength::L96 => bits,
+        let (high, low) = halves(address);
+        let bits = match self.length {
+            PrefixLength::L96 => low,
             // "For the other prefix lengths, remove the "u" octet to obtain a 120-bit sequence".
             PrefixLength::L32
             | PrefixLength::L40
             | PrefixLength::L48
             | PrefixLength::L56
-            | PrefixLength::L64 => bits & UPPER | bits << 8 & LOWER,
+            | PrefixLength::L64 => {
+                let behind = self.length.bits() - 32;
+                high << behind | low >> (56 - behind) & ones(behind)
+            }
         };
-        Some(Ipv4Addr::from_bits(
-            (packed >> (96 - self.length.bits())) as u32,
-        ))
+        Some(Ipv4Addr::from_bits(bits as u32))
     }
+}
+
+/// Returns the halves of an address. No shift by a run-time number of bits is ever made on all 128: BPF has none.
+#[inline]
+const fn halves(address: Ipv6Addr) -> (u64, u64) {
+    let bits = address.to_bits();
+    ((bits >> 64) as u64, bits as u64)
+}
+
+/// Returns the address with these halves.
+#[inline]
+const fn join(high: u64, low: u64) -> Ipv6Addr {
+    Ipv6Addr::from_bits((high as u128) << 64 | low as u128)
+}
+
+/// Returns a number whose lowest `count` bits, 32 at most, are ones.
+#[inline]
+const fn ones(count: u32) -> u64 {
+    (1 << count) - 1
 }
 
 /// Says whether no router may forward a packet *from* `address` (RFC 1812, 5.3.7; RFC 3927, 2.7).
@@ -262,7 +306,7 @@ mod tests {
             for bit in 0..32 {
                 let v4 = Ipv4Addr::from_bits(1 << bit);
                 let v6 = prefix.embed(v4);
-                assert_eq!(v6.to_bits() & RESERVED_OCTET, 0);
+                assert_eq!(v6.octets()[8], 0);
                 assert_eq!(prefix.extract(v6), Some(v4));
             }
         }

@@ -50,7 +50,7 @@ pub mod wire;
 
 pub use network::{AddressMap, Network};
 pub use policy::Policy;
-pub use reasons::{DropReason, PassReason};
+pub use reasons::{DropReason, PassReason, PuntReason};
 pub use rewrite::{Rewrite, Split};
-pub use translate::{MAX_ERROR_LENGTH, TranslatedError, Translator, reply_v4, reply_v6};
+pub use translate::{MAX_ERROR_LENGTH, NotPlain, TranslatedError, Translator, reply_v4, reply_v6};
 pub use verdict::{Direction, Reply, Verdict};

@@ -42,6 +42,28 @@ reasons! {
 }
 
 reasons! {
+    /// Why the XDP program leaves a packet to a worker, which can do what it cannot.
+    PuntReason {
+        /// The packet is shorter than its headers.
+        Malformed = "malformed",
+        /// The packet has IPv4 options or IPv6 extension headers.
+        Options = "options",
+        /// The packet is a fragment.
+        Fragment = "fragment",
+        /// A UDP packet has no checksum.
+        UdpZeroChecksum = "udp_zero_checksum",
+        /// The packet is an ICMP message, but no echo.
+        Icmp = "icmp",
+        /// The translated packet does not fit the next hop's MTU, or needs a Fragment header.
+        Length = "length",
+        /// The packet is not translated; the worker counts the reason and tells the sender if need be.
+        Refused = "refused",
+        /// No neighbour entry, no route, or an interface that takes no redirected frames: the worker asks the kernel.
+        NextHop = "next_hop",
+    }
+}
+
+reasons! {
     /// Why a packet is dropped.
     DropReason {
         /// The network header is truncated, has a wrong version, or contradicts the length of the packet.

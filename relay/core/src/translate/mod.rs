@@ -2,6 +2,7 @@
 
 mod error;
 mod identification;
+mod plain;
 mod transport;
 mod v4_to_v6;
 mod v6_to_v4;
@@ -10,9 +11,10 @@ pub use error::{MAX_ERROR_LENGTH, TranslatedError, reply_v4, reply_v6};
 
 use crate::network::Network;
 use crate::policy::Policy;
-use crate::reasons::DropReason;
-use crate::verdict::Verdict;
-use crate::wire::Octets;
+use crate::reasons::{DropReason, PassReason, PuntReason};
+use crate::rewrite::Rewrite;
+use crate::verdict::{Refusal, Verdict};
+use crate::wire::{Malformed, Octets, ipv4, ipv6};
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 /// The translator: a policy in its surroundings. It has no state of its own, and no packet changes it.
@@ -29,6 +31,38 @@ impl<N: ?Sized> Clone for Translator<'_, N> {
 }
 
 impl<N: ?Sized> Copy for Translator<'_, N> {}
+
+/// Who gets a packet that is not plain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotPlain {
+    /// The kernel: the relay has no part in it.
+    Pass(PassReason),
+    /// A performer that can do everything.
+    Punt(PuntReason),
+}
+
+impl From<PassReason> for NotPlain {
+    fn from(reason: PassReason) -> Self {
+        Self::Pass(reason)
+    }
+}
+
+impl From<PuntReason> for NotPlain {
+    fn from(reason: PuntReason) -> Self {
+        Self::Punt(reason)
+    }
+}
+
+#[inline(always)]
+fn plain_verdict(verdict: Result<Verdict, Refusal>) -> Result<Rewrite, NotPlain> {
+    match verdict {
+        Ok(Verdict::Forward(rewrite)) => Ok(rewrite),
+        Ok(Verdict::Split(_)) => Err(PuntReason::Length.into()),
+        Ok(Verdict::IcmpError) => Err(PuntReason::Icmp.into()),
+        Ok(Verdict::Pass(reason)) => Err(NotPlain::Pass(reason)),
+        Ok(Verdict::Drop(_) | Verdict::Reply(..)) | Err(_) => Err(PuntReason::Refused.into()),
+    }
+}
 
 /// How an address was mapped, which decides about hairpinning (RFC 7757, 4.2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,14 +81,61 @@ impl<'a, N: Network + ?Sized> Translator<'a, N> {
     /// packet, as links add them, are allowed.
     #[inline]
     pub fn v4_to_v6<O: Octets + ?Sized>(&self, packet: &O) -> Verdict {
-        v4_to_v6::translate(self, packet).unwrap_or_else(Verdict::from)
+        let Some(octets) = packet.load(0) else {
+            return Verdict::Drop(DropReason::MalformedHeader);
+        };
+        match v4_to_v6::claim(self.network, ipv4::destination(&octets)) {
+            Ok(target) => {
+                v4_to_v6::translate(self, packet, octets, target).unwrap_or_else(Verdict::from)
+            }
+            Err(reason) => Verdict::Pass(reason),
+        }
     }
 
     /// Translates an IPv6 packet (RFC 7915, section 5). Octet 0 is the first of the IPv6 header; octets behind the
     /// packet, as links add them, are allowed.
     #[inline]
     pub fn v6_to_v4<O: Octets + ?Sized>(&self, packet: &O) -> Verdict {
-        v6_to_v4::translate(self, packet).unwrap_or_else(Verdict::from)
+        let Some(destination) = packet.load::<16>(24) else {
+            return Verdict::Drop(DropReason::MalformedHeader);
+        };
+        match v6_to_v4::claim(self, destination.into()) {
+            Ok(()) => match ipv6::Header::parse(packet) {
+                Ok(header) => {
+                    v6_to_v4::translate(self, packet, header).unwrap_or_else(Verdict::from)
+                }
+                Err(Malformed) => Verdict::Drop(DropReason::MalformedHeader),
+            },
+            Err(reason) => Verdict::Pass(reason),
+        }
+    }
+
+    /// Translates an IPv4 packet as [`v4_to_v6`](Self::v4_to_v6) does, if that takes nothing but its headers.
+    ///
+    /// # Errors
+    ///
+    /// [`NotPlain`] says who gets the packet instead.
+    #[inline(always)]
+    pub fn plain_v4_to_v6<O: Octets + ?Sized>(&self, packet: &O) -> Result<Rewrite, NotPlain> {
+        let octets = packet.load(0).ok_or(PuntReason::Malformed)?;
+        let target = v4_to_v6::claim(self.network, ipv4::destination(&octets))?;
+        plain::screen_v4(packet, &octets)?;
+        plain_verdict(v4_to_v6::translate(self, packet, octets, target))
+    }
+
+    /// Translates an IPv6 packet as [`v6_to_v4`](Self::v6_to_v4) does, if that takes nothing but its headers.
+    ///
+    /// # Errors
+    ///
+    /// [`NotPlain`] says who gets the packet instead.
+    #[inline(always)]
+    pub fn plain_v6_to_v4<O: Octets + ?Sized>(&self, packet: &O) -> Result<Rewrite, NotPlain> {
+        let destination = packet.load::<16>(24).ok_or(PuntReason::Malformed)?;
+        v6_to_v4::claim(self, destination.into())?;
+        let header = ipv6::Header::parse(packet).map_err(|_| PuntReason::Malformed)?;
+        let upper = plain::screen_v6(packet, header.next_header)?;
+        v6_to_v4::check_header(&header).map_err(|_| PuntReason::Refused)?;
+        plain_verdict(v6_to_v4::translate_behind(self, packet, header, upper))
     }
 
     /// Returns the RFC 6052 form of `address`, unless a rule forbids it.

@@ -15,33 +15,41 @@ use crate::wire::{Octets, icmp, ipv4, ipv6};
 use core::net::Ipv4Addr;
 use core::net::Ipv6Addr;
 
+/// Says whether a packet to `destination` is the relay's, and what it knows of the address.
+#[inline]
+pub(super) fn claim<N: Network + ?Sized>(
+    network: &N,
+    destination: Ipv4Addr,
+) -> Result<Target, PassReason> {
+    if network.is_own_v4(destination) {
+        return Err(PassReason::OwnAddress);
+    }
+    match network.v4_to_v6(destination) {
+        Some(mapped) => Ok(Target::Mapped(mapped)),
+        // RFC 7755, 4.10: a service may have an IPv4-translatable address instead of an EAM.
+        None if network.is_ipv4_translatable(destination) && !network.is_denied(destination) => {
+            Ok(Target::Translatable)
+        }
+        None if network.is_in_service_pool(destination) => Ok(Target::Unmapped),
+        None => Err(PassReason::NotOurs),
+    }
+}
+
+/// Translates a packet that begins with `octets` and whose destination is a `target` of the relay.
+#[inline]
 pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
     translator: &Translator<'_, N>,
     packet: &O,
+    octets: [u8; ipv4::HEADER_LENGTH],
+    target: Target,
 ) -> Result<Verdict, Refusal> {
-    let destination = packet
-        .load::<4>(16)
-        .ok_or(DropReason::MalformedHeader)?
-        .into();
     let network = translator.network;
-    if network.is_own_v4(destination) {
-        return Ok(Verdict::Pass(PassReason::OwnAddress));
-    }
-    let target = match network.v4_to_v6(destination) {
-        Some(mapped) => Target::Mapped(mapped),
-        // RFC 7755, 4.10: a service may have an IPv4-translatable address instead of an EAM.
-        None if network.is_ipv4_translatable(destination) && !network.is_denied(destination) => {
-            Target::Translatable
-        }
-        None if network.is_in_service_pool(destination) => Target::Unmapped,
-        None => return Ok(Verdict::Pass(PassReason::NotOurs)),
-    };
-
-    let received = Received::parse(packet).map_err(|_| DropReason::MalformedHeader)?;
+    let received = Received::parse_rest(octets, packet).map_err(|_| DropReason::MalformedHeader)?;
     if !received.checksum_is_valid {
         return Err(DropReason::HeaderChecksum.into());
     }
     let header = received.header;
+    let destination = header.destination;
     let upper = Upper {
         protocol: header.protocol,
         offset: received.header_length,
@@ -174,8 +182,9 @@ fn unless_malformed(reason: DropReason) -> Refusal {
     }
 }
 
-/// What the tables say about the destination.
-enum Target {
+/// What the tables say about a destination that is the relay's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
     /// An EAM maps it.
     Mapped(Ipv6Addr),
     /// RFC 6052 translates it.

@@ -12,37 +12,35 @@ use crate::rewrite::{NetworkHeader, Patch, Rewrite, Split};
 use crate::verdict::{Refusal, Reply, Verdict};
 use crate::wire::ipv6::Obstacle;
 use crate::wire::{Octets, icmp, ipv4, ipv6};
+use core::net::Ipv6Addr;
 
 /// The greatest length in octets of an IPv4 packet that is sent without DF (RFC 7915, 5.1).
 pub(super) const MAX_LENGTH_WITHOUT_DF: usize = 1260;
 
+/// Says whether a packet to `destination` is the relay's.
+#[inline]
+pub(super) fn claim<N: Network + ?Sized>(
+    translator: &Translator<'_, N>,
+    destination: Ipv6Addr,
+) -> Result<(), PassReason> {
+    // Native traffic to a service is none of the relay's business, even though an EAM covers the address.
+    if !translator.policy.prefix.contains(destination) {
+        return Err(PassReason::NotOurs);
+    }
+    if translator.network.is_own_v6(destination) {
+        return Err(PassReason::OwnAddress);
+    }
+    Ok(())
+}
+
+/// Translates a packet with this header, whose destination is the relay's.
+#[inline]
 pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
     translator: &Translator<'_, N>,
     packet: &O,
+    header: ipv6::Header,
 ) -> Result<Verdict, Refusal> {
-    let destination = packet
-        .load::<16>(24)
-        .ok_or(DropReason::MalformedHeader)?
-        .into();
-    if translator.network.is_own_v6(destination) {
-        return Ok(Verdict::Pass(PassReason::OwnAddress));
-    }
-    // Native traffic to a service is none of the relay's business, even though an EAM covers the address.
-    if !translator.policy.prefix.contains(destination) {
-        return Ok(Verdict::Pass(PassReason::NotOurs));
-    }
-
-    let header = ipv6::Header::parse(packet).map_err(|_| DropReason::MalformedHeader)?;
-    // RFC 7915, 5.1: "If the translator gets an illegal source address (e.g., ::1, etc.), the translator SHOULD silently
-    // drop the packet."
-    if address::is_illegal_source_v6(header.source) {
-        return Err(DropReason::IllegalSource.into());
-    }
-    // RFC 7915, 5.1: "the translator (as any router) MUST check for zero and send the [...] ICMPv6 "Hop Limit
-    // Exceeded" error."
-    if header.hop_limit <= 1 {
-        return Err(Refusal::Told(DropReason::HopLimit, Reply::TIME_EXCEEDED_V6));
-    }
+    check_header(&header)?;
     // RFC 7915, 5.1: "those IPv6 extension headers MUST be ignored [...] and the packet translated normally".
     let end = ipv6::HEADER_LENGTH + usize::from(header.payload_length);
     let walked = header
@@ -57,6 +55,34 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
             }
             Obstacle::ExtensionInFragment => prohibited(DropReason::ExtensionInFragment),
         })?;
+    translate_behind(translator, packet, header, walked)
+}
+
+/// Checks what the fixed header says.
+#[inline]
+pub(super) fn check_header(header: &ipv6::Header) -> Result<(), Refusal> {
+    // RFC 7915, 5.1: "If the translator gets an illegal source address (e.g., ::1, etc.), the translator SHOULD silently
+    // drop the packet."
+    if address::is_illegal_source_v6(header.source) {
+        return Err(DropReason::IllegalSource.into());
+    }
+    // RFC 7915, 5.1: "the translator (as any router) MUST check for zero and send the [...] ICMPv6 "Hop Limit
+    // Exceeded" error."
+    if header.hop_limit <= 1 {
+        return Err(Refusal::Told(DropReason::HopLimit, Reply::TIME_EXCEEDED_V6));
+    }
+    Ok(())
+}
+
+/// Translates a packet with this header, which is good, and this upper layer.
+#[inline]
+pub(super) fn translate_behind<N: Network + ?Sized, O: Octets + ?Sized>(
+    translator: &Translator<'_, N>,
+    packet: &O,
+    header: ipv6::Header,
+    walked: ipv6::Upper,
+) -> Result<Verdict, Refusal> {
+    let end = ipv6::HEADER_LENGTH + usize::from(header.payload_length);
     let upper = Upper {
         protocol: walked.protocol,
         offset: walked.offset,
@@ -69,7 +95,7 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
     let icmp_kind = transport::icmp_kind(packet, upper, icmp::PROTOCOL_V6, icmp::kind_v6)?;
 
     let (destination, mapped_by) = translator
-        .map_v6(destination)
+        .map_v6(header.destination)
         .map_err(prohibited)?
         .ok_or(prohibited(DropReason::IllegalDestination))?;
     if address::is_illegal_destination_v4(destination) {

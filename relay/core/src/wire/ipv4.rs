@@ -19,6 +19,13 @@ const FLAG_DF: u16 = 0x4000;
 const FLAG_MF: u16 = 0x2000;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 
+/// Returns the destination address in the octets of a header, whatever else they say.
+#[inline]
+pub fn destination(octets: &[u8; HEADER_LENGTH]) -> Ipv4Addr {
+    let [.., d0, d1, d2, d3] = *octets;
+    Ipv4Addr::new(d0, d1, d2, d3)
+}
+
 /// The fields of an IPv4 header; its options, if any, are not part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -203,7 +210,19 @@ impl Received {
     /// [`Malformed`] if the version is not 4, or if header or packet do not fit into what is there (RFC 1812, 5.2.2).
     #[inline]
     pub fn parse<O: Octets + ?Sized>(packet: &O) -> Result<Self, Malformed> {
-        let octets = packet.load::<HEADER_LENGTH>(0).ok_or(Malformed)?;
+        Self::parse_rest(packet.load(0).ok_or(Malformed)?, packet)
+    }
+
+    /// Parses the header of a packet whose first twenty octets have been read already, which spares reading them again.
+    ///
+    /// # Errors
+    ///
+    /// As [`parse`](Self::parse).
+    #[inline]
+    pub fn parse_rest<O: Octets + ?Sized>(
+        octets: [u8; HEADER_LENGTH],
+        packet: &O,
+    ) -> Result<Self, Malformed> {
         let header = Header::fields(octets);
         let [version, ..] = octets;
         let header_length = usize::from(version & 0x0f) * 4;

@@ -4,6 +4,17 @@
 //! order. The daemon writes values as octets (`emit`), so that no side has to trust the other's types. What the values
 //! mean for translation is not said here: the XDP program only decides who gets a packet.
 
+mod counters;
+mod next_hop;
+mod settings;
+
+pub use counters::XdpCounter;
+pub use next_hop::{
+    CachedHop, DEVICES, EGRESSES, EGRESSES_MAX_ENTRIES, Egress, HOPS, HOPS_MAX_ENTRIES, Memory,
+    STATE, State,
+};
+pub use settings::{SETTINGS, Settings, Work};
+
 use core::mem::offset_of;
 
 /// Name of the XDP program.
@@ -14,12 +25,26 @@ pub const PORTS: &str = "PORTS";
 /// The most ports a relay can have.
 pub const PORTS_MAX_ENTRIES: u32 = 256;
 
-/// Map: longest-prefix table from IPv4 destination (`[u8; 4]`) to [`Ownership`].
-pub const OWNERSHIP_V4: &str = "OWNERSHIP_V4";
-/// Map: longest-prefix table from IPv6 destination (`[u8; 16]`) to [`Ownership`].
-pub const OWNERSHIP_V6: &str = "OWNERSHIP_V6";
-/// The most prefixes in each of the ownership tables; memory is only taken for those that are there.
-pub const OWNERSHIP_MAX_ENTRIES: u32 = 1 << 22;
+/// Map: [`Slot4`](crate::flat::Slot4)s of the mappings, searched by IPv4 address.
+pub const EAM_V4: &str = "EAM_V4";
+/// Map: [`Slot6`](crate::flat::Slot6)s of the mappings, searched by IPv6 address.
+pub const EAM_V6: &str = "EAM_V6";
+/// Map: the words (`u64`) of the filter in front of [`EAM_V4`].
+pub const FILTER_V4: &str = "FILTER_V4";
+/// Map: the words (`u64`) of the filter in front of [`EAM_V6`].
+pub const FILTER_V6: &str = "FILTER_V6";
+
+/// Map: longest-prefix table from IPv4 address (`u32`, network order) to the sum of the numbers of the [`List`]s that it is in.
+pub const LISTS_V4: &str = "LISTS_V4";
+/// The most prefixes in [`LISTS_V4`]; memory is only taken for those that are there.
+pub const LISTS_MAX_ENTRIES: u32 = 1 << 20;
+
+/// Map: the machine's own IPv4 addresses (`u32`, host order) among those which the tables cover.
+pub const OWN_V4: &str = "OWN_V4";
+/// Map: the machine's own IPv6 addresses (`[u64; 2]`: the halves, host order) among those which the translation prefix covers.
+pub const OWN_V6: &str = "OWN_V6";
+/// The most own addresses of each family; memory is only taken for those that are there.
+pub const OWN_MAX_ENTRIES: u32 = 1 << 16;
 
 /// Map: AF_XDP sockets, at the index that [`Port::socket`] gives.
 pub const SOCKETS: &str = "SOCKETS";
@@ -39,8 +64,8 @@ pub struct Port {
     pub queues: u32,
     /// The interface's own unicast hardware address.
     pub mac: [u8; 6],
-    /// Zeros, in place of padding.
-    pub reserved: [u8; 2],
+    /// Number of the port, counted from 0.
+    pub number: u16,
 }
 
 impl Port {
@@ -53,6 +78,7 @@ impl Port {
         octets[..4].copy_from_slice(&self.first_socket.to_ne_bytes());
         octets[4..8].copy_from_slice(&self.queues.to_ne_bytes());
         octets[8..14].copy_from_slice(&self.mac);
+        octets[14..].copy_from_slice(&self.number.to_ne_bytes());
         octets
     }
 
@@ -72,93 +98,28 @@ const _: () = assert!(align_of::<Port>() == 4);
 const _: () = assert!(offset_of!(Port, first_socket) == 0);
 const _: () = assert!(offset_of!(Port, queues) == 4);
 const _: () = assert!(offset_of!(Port, mac) == 8);
-const _: () = assert!(offset_of!(Port, reserved) == 14);
+const _: () = assert!(offset_of!(Port, number) == 14);
 
-/// Who gets the packets for a destination.
+/// The lists of IPv4 prefixes in a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ownership {
-    /// The kernel: the destination is not translated, or is an address of this machine.
-    Kernel,
-    /// The relay.
-    Relay,
+pub enum List {
+    /// Translated by RFC 6052 instead of an EAM.
+    Translatable,
+    /// Routed to the relay for services.
+    ServicePool,
+    /// Never translated by RFC 6052.
+    Denied,
 }
 
-impl Ownership {
-    /// Returns the map's value.
-    pub const fn emit(self) -> u32 {
+impl List {
+    /// Returns the list's number: a power of two.
+    #[inline]
+    pub const fn number(self) -> u32 {
         match self {
-            Self::Kernel => 0,
-            Self::Relay => 1,
+            Self::Translatable => 1,
+            Self::ServicePool => 2,
+            Self::Denied => 4,
         }
-    }
-
-    /// Parses the map's value; a number that nobody has given a meaning leaves the packet to the kernel.
-    #[inline]
-    pub const fn parse(value: u32) -> Self {
-        if value == Self::Relay.emit() {
-            Self::Relay
-        } else {
-            Self::Kernel
-        }
-    }
-}
-
-/// Makes the counters from one list, so that order, names and descriptions cannot differ.
-macro_rules! xdp_counters {
-    ($($(#[doc = $description:literal])+ $counter:ident = $name:literal,)+) => {
-        /// What can become of a frame in the XDP program: each frame is counted once. The order is the map's.
-        #[repr(u32)]
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum XdpCounter {
-            $($(#[doc = $description])+ $counter,)+
-        }
-
-        impl XdpCounter {
-            /// All counters, in the order of the map.
-            pub const ALL: [Self; [$(Self::$counter),+].len()] = [$(Self::$counter),+];
-
-            /// Returns the name, the same wherever the counter is shown.
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$counter => $name,)+
-                }
-            }
-
-            /// Returns one sentence for operators.
-            pub const fn description(self) -> &'static str {
-                match self {
-                    $(Self::$counter => concat!($($description),+).trim_ascii(),)+
-                }
-            }
-        }
-    };
-}
-
-xdp_counters! {
-    /// Passed to the kernel: the interface is not a port of the relay.
-    NotAPort = "xdp_not_a_port",
-    /// Passed to the kernel: the frame ends inside its Ethernet, IPv4 or IPv6 header.
-    Malformed = "xdp_malformed",
-    /// Passed to the kernel: neither IPv4 nor IPv6 (ARP, for example), or behind more than two VLAN tags.
-    NotIp = "xdp_not_ip",
-    /// Passed to the kernel: the frame is for another station, or for a group of stations.
-    OtherStation = "xdp_other_station",
-    /// Passed to the kernel: the destination address is not the relay's to translate.
-    NotOurs = "xdp_not_ours",
-    /// Handed to the worker of the receive queue.
-    Redirected = "xdp_redirected",
-    /// Dropped: the relay's packet, but no worker has a socket on the receive queue.
-    NoSocket = "xdp_no_socket",
-}
-
-impl XdpCounter {
-    /// Number of counters: the size of the map [`COUNTERS`].
-    pub const COUNT: u32 = Self::ALL.len() as u32;
-
-    /// Returns the index in the map [`COUNTERS`].
-    #[inline]
-    pub const fn index(self) -> u32 {
-        self as u32
     }
 }
 

@@ -1,0 +1,192 @@
+//! The look-up itself, bounded in every loop.
+
+use super::key::{Key, Key4, Key6, home};
+use super::{Filter, Mapped, PROBES, Shape, Slot4, Slot6, Slots};
+use crate::graft::{graft_v4, graft_v6};
+use core::net::{Ipv4Addr, Ipv6Addr};
+
+/// Translates an IPv4 address by the longest prefix that contains it (RFC 7757, 3.3.1); `None` when there is none.
+#[inline(always)]
+pub fn find_v4<T, F>(
+    shape: &Shape,
+    slots: &T,
+    filter: &F,
+    address: Ipv4Addr,
+) -> Option<Mapped<Ipv6Addr>>
+where
+    T: Slots<Slot4> + ?Sized,
+    F: Filter + ?Sized,
+{
+    if !may_match_v4(shape, filter, address) {
+        return None;
+    }
+    longest_v4(shape, slots, address).map(|slot| slot.translate(address))
+}
+
+/// Translates an IPv6 address by the longest prefix that contains it (RFC 7757, 3.3.2); `None` when there is none.
+#[inline(always)]
+pub fn find_v6<T, F>(
+    shape: &Shape,
+    slots: &T,
+    filter: &F,
+    address: Ipv6Addr,
+) -> Option<Mapped<Ipv4Addr>>
+where
+    T: Slots<Slot6> + ?Sized,
+    F: Filter + ?Sized,
+{
+    if !may_match_v6(shape, filter, address) {
+        return None;
+    }
+    longest_v6(shape, slots, address).map(|slot| slot.translate(address))
+}
+
+/// Returns the slot of the longest prefix that contains an IPv4 address, without asking the filter.
+#[inline(always)]
+pub fn longest_v4<'a, T: Slots<Slot4> + ?Sized>(
+    shape: &Shape,
+    slots: &'a T,
+    address: Ipv4Addr,
+) -> Option<&'a Slot4> {
+    search(shape, slots, Key4::from(address))
+}
+
+/// Returns the slot of the longest prefix that contains an IPv6 address, without asking the filter.
+#[inline(always)]
+pub fn longest_v6<'a, T: Slots<Slot6> + ?Sized>(
+    shape: &Shape,
+    slots: &'a T,
+    address: Ipv6Addr,
+) -> Option<&'a Slot6> {
+    search(shape, slots, Key6::from(address))
+}
+
+impl Slot4 {
+    /// Translates an address that the slot's prefix contains.
+    #[inline(always)]
+    pub fn translate(&self, address: Ipv4Addr) -> Mapped<Ipv6Addr> {
+        let other = (self.other_high as u128) << 64 | self.other_low as u128;
+        Mapped {
+            address: graft_v6(
+                Ipv6Addr::from_bits(other),
+                self.other_length,
+                self.matched.wrapping_sub(1),
+                address,
+            ),
+            entry: self.entry,
+        }
+    }
+}
+
+impl Slot6 {
+    /// Translates an address that the slot's prefix contains.
+    #[inline(always)]
+    pub fn translate(&self, address: Ipv6Addr) -> Mapped<Ipv4Addr> {
+        Mapped {
+            address: graft_v4(
+                Ipv4Addr::from_bits(self.other),
+                self.other_length,
+                self.matched.wrapping_sub(1),
+                address,
+            ),
+            entry: self.entry,
+        }
+    }
+}
+
+/// Says whether an IPv4 address may have a mapping; where this says no, it has none.
+#[inline(always)]
+pub fn may_match_v4<F: Filter + ?Sized>(shape: &Shape, filter: &F, address: Ipv4Addr) -> bool {
+    may_match(shape, filter, Key4::from(address))
+}
+
+/// Says whether an IPv6 address may have a mapping; where this says no, it has none.
+#[inline(always)]
+pub fn may_match_v6<F: Filter + ?Sized>(shape: &Shape, filter: &F, address: Ipv6Addr) -> bool {
+    may_match(shape, filter, Key6::from(address))
+}
+
+/// Returns the index of the first slot that a look-up reads, for those who fetch it in advance.
+#[inline(always)]
+pub fn first_slot_v4(shape: &Shape, address: Ipv4Addr) -> Option<u32> {
+    first_slot(shape, Key4::from(address))
+}
+
+/// Returns the index of the first slot that a look-up reads, for those who fetch it in advance.
+#[inline(always)]
+pub fn first_slot_v6(shape: &Shape, address: Ipv6Addr) -> Option<u32> {
+    first_slot(shape, Key6::from(address))
+}
+
+#[inline(always)]
+fn may_match<K: Key, F: Filter + ?Sized>(shape: &Shape, filter: &F, key: K) -> bool {
+    let bit = key.filter_bit(shape);
+    match filter.word((bit >> 6) as u32) {
+        Some(word) => word >> (bit & 63) & 1 != 0,
+        None => false,
+    }
+}
+
+#[inline(always)]
+fn first_slot<K: Key>(shape: &Shape, key: K) -> Option<u32> {
+    let turn = shape.turns.get(shape.root as usize)?;
+    let key = key.truncate(turn.level.checked_sub(1)?);
+    Some(home(key.hash(turn.level, shape.seed), shape.slots))
+}
+
+/// Returns the slot that knows the longest prefix.
+#[inline(always)]
+fn search<'a, K: Key, T: Slots<K::Slot> + ?Sized>(
+    shape: &Shape,
+    slots: &'a T,
+    key: K,
+) -> Option<&'a K::Slot> {
+    let mut best = None;
+    let mut at = shape.root;
+    for _ in 0..K::TURNS {
+        let Some(turn) = shape.turns.get(at as usize) else {
+            break;
+        };
+        if turn.level == 0 {
+            break;
+        }
+        match probe(
+            shape,
+            slots,
+            key.truncate(turn.level.wrapping_sub(1)),
+            turn.level,
+        ) {
+            // The slot of a longer prefix or marker knows at least as much.
+            Some(slot) => {
+                best = Some(slot);
+                at = turn.hit as u32;
+            }
+            None => at = turn.miss as u32,
+        }
+    }
+    match best {
+        Some(slot) if K::is_match(slot) => Some(slot),
+        Some(_) | None => None,
+    }
+}
+
+/// Returns the slot of exactly this prefix or marker.
+#[inline(always)]
+fn probe<'a, K: Key, T: Slots<K::Slot> + ?Sized>(
+    shape: &Shape,
+    slots: &'a T,
+    key: K,
+    level: u8,
+) -> Option<&'a K::Slot> {
+    let home = home(key.hash(level, shape.seed), shape.slots);
+    for distance in 0..PROBES {
+        let slot = slots.slot(home.wrapping_add(distance))?;
+        if key.is_in(level, slot) {
+            return Some(slot);
+        }
+        if K::is_empty(slot) {
+            return None;
+        }
+    }
+    None
+}

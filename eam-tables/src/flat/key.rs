@@ -1,0 +1,187 @@
+//! Keys of both families: cut to a prefix length, hashed, compared with slots.
+//!
+//! A *level* is a prefix length plus one, so that zero stands for none.
+//!
+//! Everything is arithmetic on 64 bits which the BPF instruction set has: no division and nothing of 128 bits.
+
+use super::{Shape, Slot4, Slot6};
+use core::net::{Ipv4Addr, Ipv6Addr};
+
+/// Odd numbers with about as many ones as zeros, for multiplicative hashing.
+const MULTIPLIERS: [u64; 3] = [
+    0x9e37_79b9_7f4a_7c15,
+    0xbf58_476d_1ce4_e5b9,
+    0x94d0_49bb_1331_11eb,
+];
+
+/// An address as a key of a table.
+pub(super) trait Key: Copy {
+    /// The slots that it is looked up in.
+    type Slot;
+    /// The most turns of a binary search over the prefix lengths of the family.
+    const TURNS: u32;
+
+    /// Returns the key with zeros behind the first `length` bits.
+    fn truncate(self, length: u8) -> Self;
+
+    /// Returns 32 bits that depend on all bits of the key, and on its level.
+    fn hash(self, level: u8, seed: u64) -> u32;
+
+    /// Returns the number of the bit in the filter.
+    fn filter_bit(self, shape: &Shape) -> u64;
+
+    /// Says whether the slot is the one of this key at this level.
+    fn is_in(self, level: u8, slot: &Self::Slot) -> bool;
+
+    /// Says whether the slot is empty.
+    fn is_empty(slot: &Self::Slot) -> bool;
+
+    /// Says whether the slot has found a prefix.
+    fn is_match(slot: &Self::Slot) -> bool;
+}
+
+/// An IPv4 address in the upper 32 bits of a number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Key4(pub(super) u64);
+
+impl From<Ipv4Addr> for Key4 {
+    #[inline(always)]
+    fn from(address: Ipv4Addr) -> Self {
+        Self((address.to_bits() as u64) << 32)
+    }
+}
+
+impl Key for Key4 {
+    type Slot = Slot4;
+    const TURNS: u32 = 6;
+
+    #[inline(always)]
+    fn truncate(self, length: u8) -> Self {
+        Self(self.0 & mask(length as u32))
+    }
+
+    #[inline(always)]
+    fn hash(self, level: u8, seed: u64) -> u32 {
+        let [_, b, c] = MULTIPLIERS;
+        let mixed = (self.label(level) ^ seed).wrapping_mul(b);
+        let mixed = (mixed ^ mixed >> 32).wrapping_mul(c);
+        (mixed >> 32) as u32
+    }
+
+    #[inline(always)]
+    fn filter_bit(self, shape: &Shape) -> u64 {
+        // Modulo 2^64 the product of two numbers whose lower 40 bits are zero in one of them: a permutation of the others.
+        let [a, ..] = MULTIPLIERS;
+        (self.0 & shape.filter_mask).wrapping_mul(a) >> (shape.filter_shift & 63)
+    }
+
+    #[inline(always)]
+    fn is_in(self, level: u8, slot: &Slot4) -> bool {
+        slot.key == self.label(level)
+    }
+
+    #[inline(always)]
+    fn is_empty(slot: &Slot4) -> bool {
+        slot.key == 0
+    }
+
+    #[inline(always)]
+    fn is_match(slot: &Slot4) -> bool {
+        slot.matched != 0
+    }
+}
+
+impl Key4 {
+    /// Returns the key as it stands in a slot.
+    #[inline(always)]
+    pub(super) fn label(self, level: u8) -> u64 {
+        self.0 | level as u64
+    }
+}
+
+/// The halves of an IPv6 address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Key6 {
+    pub(super) high: u64,
+    pub(super) low: u64,
+}
+
+impl From<Ipv6Addr> for Key6 {
+    #[inline(always)]
+    fn from(address: Ipv6Addr) -> Self {
+        let bits = address.to_bits();
+        Self {
+            high: (bits >> 64) as u64,
+            low: bits as u64,
+        }
+    }
+}
+
+impl Key for Key6 {
+    type Slot = Slot6;
+    const TURNS: u32 = 8;
+
+    #[inline(always)]
+    fn truncate(self, length: u8) -> Self {
+        let length = length as u32;
+        let (high, low) = if length < 64 {
+            (length, 0)
+        } else {
+            (64, length - 64)
+        };
+        Self {
+            high: self.high & mask(high),
+            low: self.low & mask(low),
+        }
+    }
+
+    #[inline(always)]
+    fn hash(self, level: u8, seed: u64) -> u32 {
+        let [a, b, c] = MULTIPLIERS;
+        let high = (self.high ^ seed)
+            .wrapping_add(level as u64)
+            .wrapping_mul(a);
+        let mixed = ((high ^ high >> 32).wrapping_add(self.low)).wrapping_mul(b);
+        let mixed = (mixed ^ mixed >> 32).wrapping_mul(c);
+        (mixed >> 32) as u32
+    }
+
+    #[inline(always)]
+    fn filter_bit(self, shape: &Shape) -> u64 {
+        let [a, ..] = MULTIPLIERS;
+        let bits = self.high & shape.filter_mask;
+        (bits ^ bits >> 32).wrapping_mul(a) >> (shape.filter_shift & 63)
+    }
+
+    #[inline(always)]
+    fn is_in(self, level: u8, slot: &Slot6) -> bool {
+        (slot.key_high ^ self.high) | (slot.key_low ^ self.low) == 0 && slot.level == level
+    }
+
+    #[inline(always)]
+    fn is_empty(slot: &Slot6) -> bool {
+        slot.level == 0
+    }
+
+    #[inline(always)]
+    fn is_match(slot: &Slot6) -> bool {
+        slot.matched != 0
+    }
+}
+
+/// Returns a number whose upper `length` bits, 64 at most, are ones.
+#[inline(always)]
+pub(super) fn mask(length: u32) -> u64 {
+    // A shift by 64 is none in most instruction sets.
+    if length == 0 {
+        0
+    } else {
+        u64::MAX << (64u32.wrapping_sub(length) & 63)
+    }
+}
+
+/// Returns the slot at which a search for a hash begins.
+#[inline(always)]
+pub(super) fn home(hash: u32, slots: u32) -> u32 {
+    ((hash as u64 * slots as u64) >> 32) as u32
+}

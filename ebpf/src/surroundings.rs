@@ -1,0 +1,117 @@
+//! The translator's surroundings, as far as plain packets need them: the tables of the maps.
+
+use core::net::{Ipv4Addr, Ipv6Addr};
+
+use eam_tables::{
+    flat::{self, Slot4, Slot6},
+    layout::{List, Settings, State},
+};
+use relay_core::{AddressMap, Network};
+
+use crate::maps::{self, TableV4, TableV6};
+
+/// The generation that the program was loaded with, and the machine's own addresses.
+pub(crate) struct Surroundings {
+    pub(crate) settings: &'static Settings,
+    pub(crate) state: &'static State,
+}
+
+impl Surroundings {
+    #[inline(always)]
+    pub(crate) fn get() -> Option<Self> {
+        Some(Self {
+            settings: maps::settings(),
+            state: maps::state()?,
+        })
+    }
+
+    #[inline(always)]
+    fn is_listed(&self, address: Ipv4Addr, list: List) -> bool {
+        self.settings.has_lists != 0 && maps::is_listed(address, list)
+    }
+}
+
+// The searches are functions of their own: they are long, and wanted in several places.
+
+#[inline(never)]
+fn longest_v4(address: u32) -> Option<&'static Slot4> {
+    let shape = &maps::settings().shape_v4;
+    flat::longest_v4(shape, &TableV4, Ipv4Addr::from_bits(address))
+}
+
+#[inline(never)]
+fn longest_v6(high: u64, low: u64) -> Option<&'static Slot6> {
+    let shape = &maps::settings().shape_v6;
+    let address = Ipv6Addr::from_bits((high as u128) << 64 | low as u128);
+    flat::longest_v6(shape, &TableV6, address)
+}
+
+impl AddressMap for Surroundings {
+    #[inline(always)]
+    fn v4_to_v6(&self, address: Ipv4Addr) -> Option<Ipv6Addr> {
+        if !flat::may_match_v4(&self.settings.shape_v4, &TableV4, address) {
+            return None;
+        }
+        longest_v4(address.to_bits()).map(|slot| slot.translate(address).address)
+    }
+
+    #[inline(always)]
+    fn v6_to_v4(&self, address: Ipv6Addr) -> Option<Ipv4Addr> {
+        if !flat::may_match_v6(&self.settings.shape_v6, &TableV6, address) {
+            return None;
+        }
+        let bits = address.to_bits();
+        longest_v6((bits >> 64) as u64, bits as u64).map(|slot| slot.translate(address).address)
+    }
+}
+
+impl Network for Surroundings {
+    #[inline(always)]
+    fn is_own_v4(&self, address: Ipv4Addr) -> bool {
+        self.state.own_v4 != 0 && maps::is_own_v4(address)
+    }
+
+    #[inline(always)]
+    fn is_own_v6(&self, address: Ipv6Addr) -> bool {
+        self.state.own_v6 != 0 && maps::is_own_v6(address)
+    }
+
+    #[inline(always)]
+    fn is_ipv4_translatable(&self, address: Ipv4Addr) -> bool {
+        self.is_listed(address, List::Translatable)
+    }
+
+    #[inline(always)]
+    fn is_in_service_pool(&self, address: Ipv4Addr) -> bool {
+        self.is_listed(address, List::ServicePool)
+    }
+
+    #[inline(always)]
+    fn is_denied(&self, address: Ipv4Addr) -> bool {
+        self.is_listed(address, List::Denied)
+    }
+
+    /// Anything fits: the next hop is looked up later, when the source is known, and its MTU is compared then.
+    #[inline(always)]
+    fn mtu_v4(&self, _: Ipv4Addr) -> u32 {
+        u32::MAX
+    }
+
+    /// Anything fits, as for IPv4.
+    #[inline(always)]
+    fn mtu_v6(&self, _: Ipv6Addr) -> u32 {
+        u32::MAX
+    }
+
+    /// No plain packet is an ICMP error.
+    #[inline(always)]
+    fn error_source_v4(&self, _: Ipv6Addr, _: Ipv4Addr, _: u8) -> Option<Ipv4Addr> {
+        None
+    }
+
+    /// No plain packet is an ICMP error.
+    #[inline(always)]
+    fn error_source_v6(&self, _: Ipv4Addr, _: Ipv6Addr, _: u8) -> Option<Ipv6Addr> {
+        None
+    }
+}
