@@ -15,12 +15,17 @@ pub struct PrefixSet4 {
 impl PrefixSet4 {
     /// Whether the address lies in one of the prefixes.
     pub fn contains(&self, address: Ipv4Addr) -> bool {
+        self.contains_prefix(address.into())
+    }
+
+    /// Whether all addresses of `prefix` lie in one of the prefixes.
+    pub fn contains_prefix(&self, prefix: Ipv4Net) -> bool {
         let after = self
             .prefixes
-            .partition_point(|prefix| prefix.network() <= address);
+            .partition_point(|candidate| candidate.network() <= prefix.network());
         self.prefixes[..after]
             .last()
-            .is_some_and(|prefix| prefix.contains(&address))
+            .is_some_and(|candidate| candidate.contains(&prefix))
     }
 
     /// The fewest prefixes that make up the set, in ascending order.

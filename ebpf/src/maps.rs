@@ -135,14 +135,14 @@ pub(crate) fn is_listed(address: Ipv4Addr, list: List) -> bool {
         .is_some_and(|lists| lists & list.number() != 0)
 }
 
-/// Says whether an IPv4 address is one of the machine's own which the tables cover.
+/// Says whether an IPv4 address is one of the machine's own.
 #[inline(always)]
 pub(crate) fn is_own_v4(address: Ipv4Addr) -> bool {
     // SAFETY: as for the ports.
     unsafe { OWN_V4.get(address.to_bits()) }.is_some()
 }
 
-/// Says whether an IPv6 address is one of the machine's own which the translation prefix covers.
+/// Says whether an IPv6 address is one of the machine's own.
 #[inline(always)]
 pub(crate) fn is_own_v6(address: Ipv6Addr) -> bool {
     let bits = address.to_bits();

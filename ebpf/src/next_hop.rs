@@ -47,7 +47,8 @@ pub(crate) fn find_v4(
         destination: [0, u64::from(destination)],
         longest: [0, longest],
     };
-    recall(state, &state.memory_v4, &keys).or_else(|| {
+    let is_own = || maps::is_own_v4(header.destination);
+    recall(state, &state.memory_v4, &keys, is_own).or_else(|| {
         let question = Question::v4(context, header.tos, source, destination)?;
         ask(context, state, &state.memory_v4, &keys, question)
     })
@@ -72,7 +73,8 @@ pub(crate) fn find_v6(
             [u64::MAX, high_bits(longest.wrapping_sub(64))]
         },
     };
-    recall(state, &state.memory_v6, &keys).or_else(|| {
+    let is_own = || maps::is_own_v6(header.destination);
+    recall(state, &state.memory_v6, &keys, is_own).or_else(|| {
         let question = Question::v6(context, header.traffic_class, source, destination)?;
         ask(context, state, &state.memory_v6, &keys, question)
     })
@@ -106,7 +108,12 @@ impl Keys {
 
 /// Returns the answer that is remembered, if there is one.
 #[inline(always)]
-fn recall(state: &State, memory: &Memory, keys: &Keys) -> Option<&'static CachedHop> {
+fn recall(
+    state: &State,
+    memory: &Memory,
+    keys: &Keys,
+    is_own: impl Fn() -> bool,
+) -> Option<&'static CachedHop> {
     if memory.on == Memory::NOTHING {
         return None;
     }
@@ -116,7 +123,9 @@ fn recall(state: &State, memory: &Memory, keys: &Keys) -> Option<&'static Cached
         let hop = maps::hop(key.index())?;
         let is_fresh = hop.epoch == state.epoch && now.wrapping_sub(hop.since) <= state.patience;
         if is_fresh && key.is_of(hop) {
-            return Some(hop);
+            // Packets to the machine itself are the kernel's, whatever lies around its addresses.
+            let is_exception = is_cut && memory.but_own != 0 && is_own();
+            return if is_exception { None } else { Some(hop) };
         }
     }
     None

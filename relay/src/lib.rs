@@ -26,6 +26,7 @@ pub mod daemon;
 pub mod demo;
 pub mod driver;
 pub mod errors;
+pub mod fast_path;
 pub mod lab;
 pub mod memory;
 pub mod offline;

@@ -39,9 +39,9 @@ pub const LISTS_V4: &str = "LISTS_V4";
 /// The most prefixes in [`LISTS_V4`]; memory is only taken for those that are there.
 pub const LISTS_MAX_ENTRIES: u32 = 1 << 20;
 
-/// Map: the machine's own IPv4 addresses (`u32`, host order) among those which the tables cover.
+/// Map: the machine's own IPv4 addresses (`u32`, host order).
 pub const OWN_V4: &str = "OWN_V4";
-/// Map: the machine's own IPv6 addresses (`[u64; 2]`: the halves, host order) among those which the translation prefix covers.
+/// Map: the machine's own IPv6 addresses (`[u64; 2]`: the halves, host order).
 pub const OWN_V6: &str = "OWN_V6";
 /// The most own addresses of each family; memory is only taken for those that are there.
 pub const OWN_MAX_ENTRIES: u32 = 1 << 16;

@@ -53,9 +53,9 @@ pub struct State {
     pub memory_v4: Memory,
     /// How the answers about IPv6 destinations may be remembered.
     pub memory_v6: Memory,
-    /// How many of the machine's IPv4 addresses the tables cover.
+    /// Whether the tables cover an IPv4 address of the machine: 0 or 1.
     pub own_v4: u32,
-    /// How many of the machine's IPv6 addresses the translation prefix covers.
+    /// Whether the translation prefix covers an IPv6 address of the machine: 0 or 1.
     pub own_v6: u32,
 }
 
@@ -67,6 +67,8 @@ pub struct Memory {
     pub on: u32,
     /// The longest prefix among the routes, in bits: destinations that agree so far and have a gateway have the same one.
     pub longest: u32,
+    /// Whether that is so only of destinations that are not the machine's own: 0 or 1.
+    pub but_own: u32,
 }
 
 impl Memory {
@@ -80,7 +82,7 @@ impl Memory {
 
 impl State {
     /// Size of the value in octets.
-    pub const SIZE: usize = 32;
+    pub const SIZE: usize = 40;
 
     /// Returns the octets of the map's value.
     pub fn emit(&self) -> [u8; Self::SIZE] {
@@ -89,8 +91,10 @@ impl State {
             self.patience,
             self.memory_v4.on,
             self.memory_v4.longest,
+            self.memory_v4.but_own,
             self.memory_v6.on,
             self.memory_v6.longest,
+            self.memory_v6.but_own,
             self.own_v4,
             self.own_v6,
         ];

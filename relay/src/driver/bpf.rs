@@ -4,17 +4,23 @@
 //! happens when the process dies; what an older kernel leaves behind is recognised by its name and
 //! replaced.
 
+use super::array::{self, Loadable};
 use super::object::OBJECT;
 use super::xdp_link;
 use crate::config::XdpMode;
 use aya::maps::lpm_trie::Key;
-use aya::maps::{HashMap, LpmTrie, MapData, MapError, PerCpuArray, XskMap};
+use aya::maps::xdp::XdpMapError;
+use aya::maps::{Array, DevMap, HashMap, LpmTrie, MapData, MapError, PerCpuArray, XskMap};
+use aya::programs::xdp::XdpLinkId;
 use aya::programs::{ProgramError, ProgramInfo, Xdp, xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
-use eam_tables::layout::{self, Ownership, Port, XdpCounter};
-use ipnet::{Ipv4Net, Ipv6Net};
+use eam_tables::EamTable;
+use eam_tables::layout::{self, Egress, Port, Settings, State, XdpCounter};
+use ipnet::Ipv4Net;
 use rustix::io::Errno;
+use std::collections::BTreeMap;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 
 /// Why the XDP program cannot do its work.
@@ -73,6 +79,36 @@ pub enum BpfError {
         #[source]
         source: ProgramError,
     },
+    /// An interface cannot become a place to redirect to.
+    #[error("BPF map {}: {}", layout::DEVICES, chain(.0))]
+    Device(#[source] XdpMapError),
+    /// A table of the program could not be filled.
+    #[error("BPF map {map}: cannot map its memory: {source}; {octets} octets are needed")]
+    Memory {
+        /// The name of the map.
+        map: &'static str,
+        /// How large it is.
+        octets: usize,
+        /// What the kernel says.
+        #[source]
+        source: io::Error,
+    },
+    /// A socket cannot be kept for the programs to come.
+    #[error("cannot duplicate the descriptor of an AF_XDP socket: {source}")]
+    Socket {
+        /// What the kernel says.
+        #[source]
+        source: io::Error,
+    },
+    /// A program cannot take the place of its predecessor.
+    #[error("interface {interface_index}: cannot replace its XDP program: {}", chain(.source))]
+    Replace {
+        /// The kernel's number of the interface.
+        interface_index: u32,
+        /// What aya says.
+        #[source]
+        source: ProgramError,
+    },
     /// The kernel's list of attached programs cannot be read or changed.
     #[error("interface {interface}: cannot {action} its XDP program: {source}")]
     Leftover {
@@ -118,35 +154,83 @@ impl std::fmt::Display for AttachedMode {
     }
 }
 
-/// The loaded program with its maps.
+/// What a program is loaded with, and keeps for as long as it lives.
+pub struct Generation<'a> {
+    /// Policy and what plain packets are to be done with; the shapes of the tables are filled in by [`XdpProgram::load`].
+    pub settings: Settings,
+    /// The mappings.
+    pub eam: &'a EamTable,
+    /// IPv4 prefixes with the sum of the numbers of the [lists](layout::List) that they are in. A prefix inside another one has
+    /// the numbers of that one, too.
+    pub lists: &'a [(Ipv4Net, u32)],
+}
+
+/// A loaded program with its maps.
 pub struct XdpProgram {
     ebpf: Ebpf,
     ports: HashMap<MapData, u32, [u8; Port::SIZE]>,
-    ownership_v4: LpmTrie<MapData, [u8; 4], u32>,
-    ownership_v6: LpmTrie<MapData, [u8; 16], u32>,
+    own_v4: HashMap<MapData, u32, u32>,
+    own_v6: HashMap<MapData, [u64; 2], u32>,
+    egresses: HashMap<MapData, u32, [u8; Egress::SIZE]>,
+    devices: DevMap<MapData>,
+    state: Array<MapData, [u8; State::SIZE]>,
     sockets: XskMap<MapData>,
-    counters: PerCpuArray<MapData, u64>,
+    counters: PerCpuArray<MapData, [u64; XdpCounter::COUNT]>,
+    /// Where the program is attached, by interface index.
+    links: BTreeMap<u32, XdpLinkId>,
 }
 
 impl XdpProgram {
-    /// Loads the program into the kernel; it is attached to nothing yet, and its maps are empty.
+    /// Loads a program into the kernel; it is attached to nothing yet. Its tables of mappings and lists are filled, all others
+    /// are empty.
     ///
     /// # Errors
     ///
     /// [`BpfError`] says what the kernel or the process lacks.
-    pub fn load() -> Result<Self, BpfError> {
-        let mut ebpf = EbpfLoader::new().load(OBJECT).map_err(BpfError::Load)?;
+    pub fn load(generation: &Generation<'_>) -> Result<Self, BpfError> {
+        let (v4, v6) = (generation.eam.image_v4(), generation.eam.image_v6());
+        let settings = Loadable(Settings {
+            shape_v4: *v4.shape(),
+            shape_v6: *v6.shape(),
+            has_lists: u32::from(!generation.lists.is_empty()),
+            ..generation.settings
+        });
+        let entries = |length: usize| u32::try_from(length.max(1)).unwrap_or(u32::MAX);
+        let mut ebpf = EbpfLoader::new()
+            .override_global(layout::SETTINGS, &settings, true)
+            .map_max_entries(layout::EAM_V4, entries(v4.slots().len()))
+            .map_max_entries(layout::EAM_V6, entries(v6.slots().len()))
+            .map_max_entries(layout::FILTER_V4, entries(v4.filter().len()))
+            .map_max_entries(layout::FILTER_V6, entries(v6.filter().len()))
+            .load(OBJECT)
+            .map_err(BpfError::Load)?;
+        array::fill(&ebpf, layout::EAM_V4, v4.slots())?;
+        array::fill(&ebpf, layout::EAM_V6, v6.slots())?;
+        array::fill(&ebpf, layout::FILTER_V4, v4.filter())?;
+        array::fill(&ebpf, layout::FILTER_V6, v6.filter())?;
         program(&mut ebpf)?.load().map_err(BpfError::Refused)?;
         let mut take = |name: &'static str| ebpf.take_map(name).ok_or(BpfError::Missing(name));
-        let (ports, sockets) = (take(layout::PORTS)?, take(layout::SOCKETS)?);
-        let (v4, v6) = (take(layout::OWNERSHIP_V4)?, take(layout::OWNERSHIP_V6)?);
-        let counters = take(layout::COUNTERS)?;
+        let mut lists: LpmTrie<MapData, u32, u32> =
+            LpmTrie::try_from(take(layout::LISTS_V4)?).map_err(in_map(layout::LISTS_V4))?;
+        for (prefix, numbers) in generation.lists {
+            let network = prefix.network().to_bits().to_be();
+            let key = Key::new(u32::from(prefix.prefix_len()), network);
+            lists
+                .insert(&key, *numbers, 0)
+                .map_err(in_map(layout::LISTS_V4))?;
+        }
         Ok(Self {
-            ports: HashMap::try_from(ports).map_err(in_map(layout::PORTS))?,
-            ownership_v4: LpmTrie::try_from(v4).map_err(in_map(layout::OWNERSHIP_V4))?,
-            ownership_v6: LpmTrie::try_from(v6).map_err(in_map(layout::OWNERSHIP_V6))?,
-            sockets: XskMap::try_from(sockets).map_err(in_map(layout::SOCKETS))?,
-            counters: PerCpuArray::try_from(counters).map_err(in_map(layout::COUNTERS))?,
+            ports: HashMap::try_from(take(layout::PORTS)?).map_err(in_map(layout::PORTS))?,
+            own_v4: HashMap::try_from(take(layout::OWN_V4)?).map_err(in_map(layout::OWN_V4))?,
+            own_v6: HashMap::try_from(take(layout::OWN_V6)?).map_err(in_map(layout::OWN_V6))?,
+            egresses: HashMap::try_from(take(layout::EGRESSES)?)
+                .map_err(in_map(layout::EGRESSES))?,
+            devices: DevMap::try_from(take(layout::DEVICES)?).map_err(in_map(layout::DEVICES))?,
+            state: Array::try_from(take(layout::STATE)?).map_err(in_map(layout::STATE))?,
+            sockets: XskMap::try_from(take(layout::SOCKETS)?).map_err(in_map(layout::SOCKETS))?,
+            counters: PerCpuArray::try_from(take(layout::COUNTERS)?)
+                .map_err(in_map(layout::COUNTERS))?,
+            links: BTreeMap::new(),
             ebpf,
         })
     }
@@ -157,6 +241,9 @@ impl XdpProgram {
     ///
     /// [`BpfError::Map`] if the kernel refuses.
     pub fn set_port(&mut self, interface_index: u32, port: &Port) -> Result<(), BpfError> {
+        self.devices
+            .set(u32::from(port.number), interface_index, None, 0)
+            .map_err(BpfError::Device)?;
         self.ports
             .insert(interface_index, port.emit(), 0)
             .map_err(in_map(layout::PORTS))
@@ -173,44 +260,69 @@ impl XdpProgram {
             .map_err(in_map(layout::SOCKETS))
     }
 
-    /// Says who gets the packets for an IPv4 prefix.
+    /// Says whether an address which the tables cover is one of the machine's own.
     ///
     /// # Errors
     ///
     /// [`BpfError::Map`] if the kernel refuses.
-    pub fn set_owner_v4(&mut self, prefix: Ipv4Net, owner: Ownership) -> Result<(), BpfError> {
-        let key = Key::new(u32::from(prefix.prefix_len()), prefix.network().octets());
-        insert(&mut self.ownership_v4, &key, owner, layout::OWNERSHIP_V4)
+    pub fn set_own(&mut self, address: IpAddr, is_own: bool) -> Result<(), BpfError> {
+        match address {
+            IpAddr::V4(address) => {
+                set_member(&mut self.own_v4, address.to_bits(), is_own, layout::OWN_V4)
+            }
+            IpAddr::V6(address) => {
+                let bits = address.to_bits();
+                let halves = [(bits >> 64) as u64, bits as u64];
+                set_member(&mut self.own_v6, halves, is_own, layout::OWN_V6)
+            }
+        }
     }
 
-    /// Says who gets the packets for an IPv6 prefix.
+    /// Says how frames leave by an interface without the kernel's help, or that they cannot.
     ///
     /// # Errors
     ///
     /// [`BpfError::Map`] if the kernel refuses.
-    pub fn set_owner_v6(&mut self, prefix: Ipv6Net, owner: Ownership) -> Result<(), BpfError> {
-        let key = Key::new(u32::from(prefix.prefix_len()), prefix.network().octets());
-        insert(&mut self.ownership_v6, &key, owner, layout::OWNERSHIP_V6)
+    pub fn set_egress(
+        &mut self,
+        interface_index: u32,
+        egress: Option<&Egress>,
+    ) -> Result<(), BpfError> {
+        match egress {
+            Some(egress) => self
+                .egresses
+                .insert(interface_index, egress.emit(), 0)
+                .map_err(in_map(layout::EGRESSES)),
+            None => forget(self.egresses.remove(&interface_index), layout::EGRESSES),
+        }
     }
 
-    /// Forgets what was said about exactly this IPv4 prefix.
+    /// Says what of the network changes by itself.
     ///
     /// # Errors
     ///
-    /// [`BpfError::Map`] if the kernel refuses; not if nothing had been said.
-    pub fn clear_owner_v4(&mut self, prefix: Ipv4Net) -> Result<(), BpfError> {
-        let key = Key::new(u32::from(prefix.prefix_len()), prefix.network().octets());
-        remove(&mut self.ownership_v4, &key, layout::OWNERSHIP_V4)
+    /// [`BpfError::Map`] if the kernel refuses.
+    pub fn set_state(&mut self, state: &State) -> Result<(), BpfError> {
+        self.state
+            .set(0, state.emit(), 0)
+            .map_err(in_map(layout::STATE))
     }
 
-    /// Forgets what was said about exactly this IPv6 prefix.
+    /// Returns all that the program has counted, summed over all processors.
     ///
     /// # Errors
     ///
-    /// [`BpfError::Map`] if the kernel refuses; not if nothing had been said.
-    pub fn clear_owner_v6(&mut self, prefix: Ipv6Net) -> Result<(), BpfError> {
-        let key = Key::new(u32::from(prefix.prefix_len()), prefix.network().octets());
-        remove(&mut self.ownership_v6, &key, layout::OWNERSHIP_V6)
+    /// [`BpfError::Map`] if the kernel refuses to tell.
+    pub fn counters(&self) -> Result<XdpCounters, BpfError> {
+        let values = self
+            .counters
+            .get(&0, 0)
+            .map_err(in_map(layout::COUNTERS))?;
+        let mut sum = XdpCounters::default();
+        for value in values.iter() {
+            sum.add(&XdpCounters(*value));
+        }
+        Ok(sum)
     }
 
     /// Attaches the program to an interface; says in which mode. `Auto` tries the driver first.
@@ -239,7 +351,10 @@ impl XdpProgram {
                 AttachedMode::Generic => xdp::XdpMode::Skb,
             };
             outcome = match program.attach_to_if_index(interface_index, flag) {
-                Ok(_) => return Ok(mode),
+                Ok(link) => {
+                    self.links.insert(interface_index, link);
+                    return Ok(mode);
+                }
                 Err(source) => {
                     let interface = interface.to_owned();
                     Err(BpfError::Attach {
@@ -253,22 +368,90 @@ impl XdpProgram {
         outcome
     }
 
-    /// Detaches the program everywhere and returns all that it has counted, summed over all processors.
+    /// Takes the place of another program wherever that is attached. No frame sees neither or both.
+    ///
+    /// # Errors
+    ///
+    /// [`BpfError::Replace`] if the kernel refuses; nothing is attached to that interface then.
+    pub fn take_over(&mut self, old: &mut Self) -> Result<(), BpfError> {
+        for (interface_index, link) in std::mem::take(&mut old.links) {
+            let failed = |source| BpfError::Replace {
+                interface_index,
+                source,
+            };
+            let link = program(&mut old.ebpf)?.take_link(link).map_err(failed)?;
+            let link = program(&mut self.ebpf)?
+                .attach_to_link(link)
+                .map_err(failed)?;
+            self.links.insert(interface_index, link);
+        }
+        Ok(())
+    }
+
+    /// Detaches the program everywhere and returns all that it has counted.
     ///
     /// # Errors
     ///
     /// [`BpfError::Map`] if the kernel refuses to tell; the program is detached even then.
-    pub fn detach(self) -> Result<Vec<(XdpCounter, u64)>, BpfError> {
-        let Self { ebpf, counters, .. } = self;
-        // The map outlives the program, and counts all that was claimed until then.
-        drop(ebpf);
-        let sum = |counter: XdpCounter| {
-            let values = counters
-                .get(&counter.index(), 0)
-                .map_err(in_map(layout::COUNTERS))?;
-            Ok((counter, values.iter().sum()))
-        };
-        XdpCounter::ALL.into_iter().map(sum).collect()
+    pub fn detach(mut self) -> Result<XdpCounters, BpfError> {
+        let program = program(&mut self.ebpf)?;
+        for (_, link) in std::mem::take(&mut self.links) {
+            // A link whose interface has gone is detached already.
+            let _ = program.detach(link);
+        }
+        self.counters()
+    }
+}
+
+/// What programs have counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct XdpCounters([u64; XdpCounter::COUNT]);
+
+impl Default for XdpCounters {
+    fn default() -> Self {
+        Self([0; XdpCounter::COUNT])
+    }
+}
+
+impl XdpCounters {
+    /// Adds what another program has counted.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+            *mine += theirs;
+        }
+    }
+
+    /// Returns one of the numbers.
+    pub fn get(&self, counter: XdpCounter) -> u64 {
+        self.0[counter.index()]
+    }
+
+    /// Lists all numbers.
+    pub fn iter(&self) -> impl Iterator<Item = (XdpCounter, u64)> + '_ {
+        XdpCounter::ALL.into_iter().zip(self.0)
+    }
+}
+
+fn set_member<K: Pod>(
+    set: &mut HashMap<MapData, K, u32>,
+    key: K,
+    is_member: bool,
+    map: &'static str,
+) -> Result<(), BpfError> {
+    match is_member {
+        true => set.insert(key, 1, 0).map_err(in_map(map)),
+        false => forget(set.remove(&key), map),
+    }
+}
+
+/// What was not there need not be removed.
+fn forget(outcome: Result<(), MapError>, map: &'static str) -> Result<(), BpfError> {
+    match outcome {
+        Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => {
+            Ok(())
+        }
+        Err(source) => Err(BpfError::Map { map, source }),
     }
 }
 
@@ -281,29 +464,6 @@ fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, BpfError> {
 
 fn in_map(map: &'static str) -> impl Fn(MapError) -> BpfError {
     move |source| BpfError::Map { map, source }
-}
-
-fn insert<K: Pod>(
-    trie: &mut LpmTrie<MapData, K, u32>,
-    key: &Key<K>,
-    owner: Ownership,
-    map: &'static str,
-) -> Result<(), BpfError> {
-    trie.insert(key, owner.emit(), 0).map_err(in_map(map))
-}
-
-fn remove<K: Pod>(
-    trie: &mut LpmTrie<MapData, K, u32>,
-    key: &Key<K>,
-    map: &'static str,
-) -> Result<(), BpfError> {
-    match trie.remove(key) {
-        Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
-        Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => {
-            Ok(())
-        }
-        Err(source) => Err(BpfError::Map { map, source }),
-    }
 }
 
 /// Removes a program that an earlier relay left behind when it died; anybody else's is left alone.

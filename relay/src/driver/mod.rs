@@ -1,5 +1,6 @@
 //! What touches the operating system directly, and the only modules of this package with `unsafe` code.
 
+mod array;
 pub mod bpf;
 pub mod ethtool;
 pub mod kernel;

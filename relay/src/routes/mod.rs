@@ -8,6 +8,7 @@
 //! Not looked at: firewall marks and source addresses (a packet that depends on them goes to the kernel, see
 //! [`KernelReason::PolicyRules`]), priority bits of VLAN tags, path MTUs the kernel learnt for itself.
 
+mod announce;
 mod decode;
 mod decode_route;
 mod mirror;

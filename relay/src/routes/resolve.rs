@@ -148,15 +148,15 @@ impl<T: Eq + std::hash::Hash> Numbers<T> {
 
 /// How frames leave by a link: its port, tags and source address, and what fits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Egress {
-    port: usize,
+pub(super) struct Egress {
+    pub(super) port: usize,
     tags: [Option<(u16, u16)>; 2],
     source: [u8; 6],
     mtu: u32,
 }
 
 impl Egress {
-    fn tags(self) -> Tags {
+    pub(super) fn tags(self) -> Tags {
         let tag = |(tpid, vid)| Tag { tpid, vid };
         // Collected from the inside out.
         match self.tags {
@@ -165,6 +165,27 @@ impl Egress {
             [None, None] => Tags::None,
         }
     }
+}
+
+/// Follows a link down to one of the ports.
+pub(super) fn egress(state: &State, ports: &[u32], index: u32) -> Option<Egress> {
+    let top = state.links.get(&index)?;
+    let mut egress = Egress {
+        port: 0,
+        tags: [None; 2],
+        source: top.mac?,
+        mtu: top.mtu,
+    };
+    let mut index = index;
+    for depth in 0..=egress.tags.len() {
+        if let Some(port) = ports.iter().position(|port| *port == index) {
+            return Some(Egress { port, ..egress });
+        }
+        let vlan = state.links.get(&index)?.vlan?;
+        *egress.tags.get_mut(depth)? = Some((vlan.tpid, vlan.vid));
+        index = vlan.parent;
+    }
+    None
 }
 
 struct Resolver<'a> {
@@ -235,7 +256,7 @@ impl Resolver<'_> {
     }
 
     fn path(&mut self, hop: &NextHop, route_mtu: Option<u32>) -> Path {
-        let Some(mut egress) = self.egress(hop.link) else {
+        let Some(mut egress) = egress(self.state, self.ports, hop.link) else {
             return Path::Kernel(KernelReason::NotOurInterface);
         };
         egress.mtu = egress.mtu.min(route_mtu.unwrap_or(u32::MAX));
@@ -265,27 +286,6 @@ impl Resolver<'_> {
             mark,
         });
         self.hops.len() as u32 - 1
-    }
-
-    /// Follows a link down to one of the ports.
-    fn egress(&self, index: u32) -> Option<Egress> {
-        let top = self.state.links.get(&index)?;
-        let mut egress = Egress {
-            port: 0,
-            tags: [None; 2],
-            source: top.mac?,
-            mtu: top.mtu,
-        };
-        let mut index = index;
-        for depth in 0..=egress.tags.len() {
-            if let Some(port) = self.ports.iter().position(|port| *port == index) {
-                return Some(Egress { port, ..egress });
-            }
-            let vlan = self.state.links.get(&index)?.vlan?;
-            *egress.tags.get_mut(depth)? = Some((vlan.tpid, vlan.vid));
-            index = vlan.parent;
-        }
-        None
     }
 
     /// Lists the neighbours of the links which have routes to destinations on them.

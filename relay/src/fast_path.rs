@@ -1,0 +1,304 @@
+//! The XDP program of the generation in force, and all that it is told of the network meanwhile.
+//!
+//! A generation is a program with tables of its own: publishing one means loading a new program and putting it in the old one's
+//! place, so no frame sees a mixture. What changes without a reload (ports, next hops, the machine's own addresses) goes into the
+//! maps of the program in force, and into those of its successor before that takes over.
+
+use crate::config::XdpMode;
+use crate::driver::bpf::{AttachedMode, BpfError, Generation, XdpCounters, XdpProgram};
+use crate::routes::Mirror;
+use crate::tables::Tables;
+use eam_tables::layout::{self, Egress, List, Settings, State, Work};
+use ipnet::Ipv4Net;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+use tracing::warn;
+
+/// How long a program may still be at work on a frame after it was replaced, by far.
+const GRACE: Duration = Duration::from_secs(1);
+/// How long the program remembers an answer of the kernel at most, in the kernel's jiffies: a second or more.
+const PATIENCE: u32 = 1000;
+
+/// What the operator wants of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wishes {
+    /// What to do with plain packets.
+    pub work: Work,
+    /// The most that a packet may have on each side, in octets, whatever the interfaces say.
+    pub mtu_v4: Option<u32>,
+    /// As for IPv4.
+    pub mtu_v6: Option<u32>,
+}
+
+/// The program in force.
+pub struct FastPath {
+    program: XdpProgram,
+    /// Replaced programs whose last numbers are still to be read.
+    retired: Vec<(Instant, XdpProgram)>,
+    /// What programs before those have counted.
+    counted: XdpCounters,
+    known: Known,
+}
+
+/// What each program is told anew.
+#[derive(Default)]
+struct Known {
+    ports: BTreeMap<u32, layout::Port>,
+    sockets: BTreeMap<u32, OwnedFd>,
+    own: BTreeSet<IpAddr>,
+    egresses: BTreeMap<u32, Egress>,
+    state: State,
+}
+
+impl FastPath {
+    /// Loads the program of the first generation; it is attached to nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`prepare`].
+    pub fn load(tables: &Tables, wishes: Wishes) -> Result<Self, BpfError> {
+        let state = State {
+            epoch: 1,
+            patience: PATIENCE,
+            ..State::default()
+        };
+        Ok(Self {
+            program: prepare(tables, wishes)?,
+            retired: Vec::new(),
+            counted: XdpCounters::default(),
+            known: Known {
+                state,
+                ..Known::default()
+            },
+        })
+    }
+
+    /// Makes an interface a port of the relay, or changes what is known of it.
+    ///
+    /// # Errors
+    ///
+    /// [`BpfError::Map`] if the kernel refuses.
+    pub fn set_port(&mut self, interface_index: u32, port: layout::Port) -> Result<(), BpfError> {
+        self.program.set_port(interface_index, &port)?;
+        self.known.ports.insert(interface_index, port);
+        Ok(())
+    }
+
+    /// Puts an AF_XDP socket at an index, as [`layout::Port::socket`] counts.
+    ///
+    /// # Errors
+    ///
+    /// [`BpfError`] if the kernel refuses.
+    pub fn set_socket(&mut self, index: u32, socket: &impl AsFd) -> Result<(), BpfError> {
+        let socket = socket.as_fd().try_clone_to_owned().map_err(|source| {
+            BpfError::Socket { source }
+        })?;
+        self.program.set_socket(index, &socket)?;
+        self.known.sockets.insert(index, socket);
+        Ok(())
+    }
+
+    /// Attaches the program to an interface; says in which mode.
+    ///
+    /// # Errors
+    ///
+    /// As [`XdpProgram::attach`].
+    pub fn attach(
+        &mut self,
+        interface: &str,
+        interface_index: u32,
+        mode: XdpMode,
+    ) -> Result<AttachedMode, BpfError> {
+        self.program.attach(interface, interface_index, mode)
+    }
+
+    /// Follows the network: the machine's addresses, the interfaces by which frames can leave, and routes, whatever they are.
+    ///
+    /// # Errors
+    ///
+    /// [`BpfError::Map`] if the kernel refuses.
+    pub fn follow(
+        &mut self,
+        tables: &Tables,
+        own: BTreeSet<IpAddr>,
+        egresses: BTreeMap<u32, Egress>,
+        mirror: &Mirror,
+    ) -> Result<(), BpfError> {
+        for address in own.difference(&self.known.own) {
+            self.program.set_own(*address, true)?;
+        }
+        for (index, egress) in &egresses {
+            if self.known.egresses.get(index) != Some(egress) {
+                self.program.set_egress(*index, Some(egress))?;
+            }
+        }
+        let [memory_v4, memory_v6] = mirror.dependence();
+        let [own_v4, own_v6] = covered(tables, &own);
+        let epoch = self.known.state.epoch.wrapping_add(1).max(1);
+        let state = State {
+            epoch,
+            memory_v4,
+            memory_v6,
+            own_v4,
+            own_v6,
+            ..self.known.state
+        };
+        self.program.set_state(&state)?;
+        self.known.state = state;
+        // What is no longer so is forgotten when nothing relies on it.
+        for address in self.known.own.difference(&own) {
+            self.program.set_own(*address, false)?;
+        }
+        for index in self.known.egresses.keys() {
+            if !egresses.contains_key(index) {
+                self.program.set_egress(*index, None)?;
+            }
+        }
+        self.known.own = own;
+        self.known.egresses = egresses;
+        Ok(())
+    }
+
+    /// Voids all that the program remembers of next hops, for something has changed; [`follow`](Self::follow) comes later.
+    ///
+    /// # Errors
+    ///
+    /// [`BpfError::Map`] if the kernel refuses.
+    pub fn forget_next_hops(&mut self) -> Result<(), BpfError> {
+        let state = &mut self.known.state;
+        state.epoch = state.epoch.wrapping_add(1).max(1);
+        self.program.set_state(state)
+    }
+
+    /// Puts a new generation, which was [prepared](prepare) from the tables, in the place of the one in force.
+    ///
+    /// # Errors
+    ///
+    /// [`BpfError`] if the kernel refuses; the old generation stays in force then, wherever it was.
+    pub fn publish(&mut self, mut program: XdpProgram, tables: &Tables) -> Result<(), BpfError> {
+        let known = &mut self.known;
+        for (index, port) in &known.ports {
+            program.set_port(*index, port)?;
+        }
+        for (index, socket) in &known.sockets {
+            program.set_socket(*index, socket)?;
+        }
+        for address in &known.own {
+            program.set_own(*address, true)?;
+        }
+        for (index, egress) in &known.egresses {
+            program.set_egress(*index, Some(egress))?;
+        }
+        [known.state.own_v4, known.state.own_v6] = covered(tables, &known.own);
+        program.set_state(&known.state)?;
+        program.take_over(&mut self.program)?;
+        let old = std::mem::replace(&mut self.program, program);
+        self.retired.push((Instant::now(), old));
+        Ok(())
+    }
+
+    /// Reads the last numbers of replaced programs and lets go of them.
+    pub fn reclaim(&mut self, now: Instant) {
+        let due = |(since, _): &mut (Instant, XdpProgram)| now.duration_since(*since) >= GRACE;
+        for (_, program) in self.retired.extract_if(.., due) {
+            match program.counters() {
+                Ok(counters) => self.counted.add(&counters),
+                Err(error) => warn!("{error}"),
+            }
+        }
+    }
+
+    /// Returns all that the programs have counted.
+    ///
+    /// # Errors
+    ///
+    /// [`BpfError::Map`] if the kernel refuses to tell.
+    pub fn counters(&self) -> Result<XdpCounters, BpfError> {
+        let mut sum = self.counted;
+        for (_, program) in &self.retired {
+            sum.add(&program.counters()?);
+        }
+        sum.add(&self.program.counters()?);
+        Ok(sum)
+    }
+
+    /// Detaches the program everywhere and returns all that was counted.
+    ///
+    /// # Errors
+    ///
+    /// [`BpfError::Map`] if the kernel refuses to tell; the program is detached even then.
+    pub fn detach(self) -> Result<XdpCounters, BpfError> {
+        let mut sum = self.counted;
+        let outcome = self.program.detach();
+        for (_, program) in self.retired {
+            sum.add(&program.counters()?);
+        }
+        sum.add(&outcome?);
+        Ok(sum)
+    }
+}
+
+/// Loads the program of a generation, which takes a while if there are many mappings. It is attached to nothing yet.
+///
+/// If the kernel refuses a program that translates, one that leaves all to the workers takes its place, and the log says so.
+///
+/// # Errors
+///
+/// [`BpfError`] says what the kernel or the process lacks.
+pub fn prepare(tables: &Tables, wishes: Wishes) -> Result<XdpProgram, BpfError> {
+    let lists = lists(tables);
+    let with = |work| Generation {
+        settings: Settings {
+            mtu_v4: wishes.mtu_v4.unwrap_or(u32::MAX),
+            mtu_v6: wishes.mtu_v6.unwrap_or(u32::MAX),
+            ..Settings::new(&tables.policy, work)
+        },
+        eam: &tables.eam,
+        lists: &lists,
+    };
+    match XdpProgram::load(&with(wishes.work)) {
+        Err(BpfError::Refused(error)) if wishes.work != Work::Steer => {
+            let error = BpfError::Refused(error);
+            warn!("{error}; every packet goes to the workers instead, as with `fast_path: af_xdp`");
+            XdpProgram::load(&with(Work::Steer))
+        }
+        outcome => outcome,
+    }
+}
+
+/// Returns the prefixes of all lists, each with the sum of the numbers of the lists that contain it.
+fn lists(tables: &Tables) -> Vec<(Ipv4Net, u32)> {
+    let lists = [
+        (&tables.ipv4_translatable, List::Translatable),
+        (&tables.service_pools, List::ServicePool),
+        (&tables.denylist4, List::Denied),
+    ];
+    let prefixes: BTreeSet<Ipv4Net> = lists.iter().flat_map(|(set, _)| set.iter()).collect();
+    let numbers = |prefix: &Ipv4Net| {
+        let holds = lists.iter().filter(|(set, _)| set.contains_prefix(*prefix));
+        holds.map(|(_, list)| list.number()).sum()
+    };
+    prefixes
+        .iter()
+        .map(|prefix| (*prefix, numbers(prefix)))
+        .collect()
+}
+
+/// Says whether the tables cover one of the machine's own addresses, of either family: 0 or 1.
+fn covered(tables: &Tables, own: &BTreeSet<IpAddr>) -> [u32; 2] {
+    let is_covered_v4 = own.iter().any(|address| match address {
+        IpAddr::V4(address) => {
+            let lists = [&tables.ipv4_translatable, &tables.service_pools];
+            tables.eam.find_v4(*address).is_some() || lists.iter().any(|set| set.contains(*address))
+        }
+        IpAddr::V6(_) => false,
+    });
+    let is_covered_v6 = own.iter().any(|address| match address {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(address) => tables.policy.prefix.contains(*address),
+    });
+    [u32::from(is_covered_v4), u32::from(is_covered_v6)]
+}
