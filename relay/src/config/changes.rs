@@ -112,7 +112,12 @@ mod tests {
         let change = running.changed_to(next.clone());
         assert_eq!(
             change.needs_restart,
-            ["interfaces", "control.socket", "control.watch", "workers.cpus"]
+            [
+                "interfaces",
+                "control.socket",
+                "control.watch",
+                "workers.cpus"
+            ]
         );
         assert_eq!(change.config.interfaces, running.interfaces);
         assert_eq!(change.config.control, running.control);

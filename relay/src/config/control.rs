@@ -17,7 +17,12 @@ pub(super) fn control(top: &mut Section, problems: &mut Problems) -> ControlPoin
     let mut section = top.section("control", &CONTROL, problems);
     let on_off = [("on", true), ("off", false)];
     ControlPoints {
-        socket: section.parsed("socket", Some(DEFAULT_SOCKET.into()), problems, off_or(socket)),
+        socket: section.parsed(
+            "socket",
+            Some(DEFAULT_SOCKET.into()),
+            problems,
+            off_or(socket),
+        ),
         group: section.parsed("group", None, problems, auto_or(group)),
         metrics: section.parsed("metrics", Some(DEFAULT_METRICS), problems, off_or(metrics)),
         watch: section.choice("watch", false, &on_off, problems, &[]),
@@ -46,8 +51,8 @@ fn socket(text: &str) -> Result<PathBuf, String> {
 }
 
 fn group(text: &str) -> Result<String, &'static str> {
-    let is_valid =
-        !text.is_empty() && !text.contains(|c: char| c == ':' || c.is_whitespace() || c.is_control());
+    let is_valid = !text.is_empty()
+        && !text.contains(|c: char| c == ':' || c.is_whitespace() || c.is_control());
     match is_valid {
         true => Ok(text.to_owned()),
         false => Err("must be `auto`, or the name or number of a group"),
@@ -55,7 +60,6 @@ fn group(text: &str) -> Result<String, &'static str> {
 }
 
 fn metrics(text: &str) -> Result<SocketAddr, &'static str> {
-    text.parse().map_err(|_| {
-        "must be `off`, or an address and a port, as 127.0.0.1:9469 or [::1]:9469"
-    })
+    text.parse()
+        .map_err(|_| "must be `off`, or an address and a port, as 127.0.0.1:9469 or [::1]:9469")
 }

@@ -253,6 +253,15 @@ impl XdpProgram {
         outcome
     }
 
+    /// Returns all that the program has counted so far, summed over all processors.
+    ///
+    /// # Errors
+    ///
+    /// [`BpfError::Map`] if the kernel refuses to tell.
+    pub fn counters(&self) -> Result<Vec<(XdpCounter, u64)>, BpfError> {
+        sums(&self.counters)
+    }
+
     /// Detaches the program everywhere and returns all that it has counted, summed over all processors.
     ///
     /// # Errors
@@ -262,14 +271,18 @@ impl XdpProgram {
         let Self { ebpf, counters, .. } = self;
         // The map outlives the program, and counts all that was claimed until then.
         drop(ebpf);
-        let sum = |counter: XdpCounter| {
-            let values = counters
-                .get(&counter.index(), 0)
-                .map_err(in_map(layout::COUNTERS))?;
-            Ok((counter, values.iter().sum()))
-        };
-        XdpCounter::ALL.into_iter().map(sum).collect()
+        sums(&counters)
     }
+}
+
+fn sums(counters: &PerCpuArray<MapData, u64>) -> Result<Vec<(XdpCounter, u64)>, BpfError> {
+    let sum = |counter: XdpCounter| {
+        let values = counters
+            .get(&counter.index(), 0)
+            .map_err(in_map(layout::COUNTERS))?;
+        Ok((counter, values.iter().sum()))
+    };
+    XdpCounter::ALL.into_iter().map(sum).collect()
 }
 
 fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, BpfError> {
