@@ -203,7 +203,7 @@ const ADDITIONS: &[Row] = &[
     ),
     (
         "control: { port: 1 }\n",
-        &["3:12: unknown key `control.port`; known are `socket`, `metrics`"],
+        &["3:12: unknown key `control.port`; known are `socket`, `group`, `metrics`, `watch`"],
     ),
     (
         "icmp: { own: { v4: 1 } }\n",
@@ -296,10 +296,12 @@ const ADDITIONS: &[Row] = &[
         ],
     ),
     (
-        "control: { socket: run.sock, metrics: 9469 }\n",
+        "control: { socket: run.sock, metrics: 9469, group: a b, watch: maybe }\n",
         &[
-            "3:20: `control.socket`: `run.sock`: must be an absolute path",
-            "3:39: `control.metrics`: `9469`: must be an address and a port, as 127.0.0.1:9469 or [::1]:9469",
+            "3:20: `control.socket`: `run.sock`: must be `off` or an absolute path",
+            "3:39: `control.metrics`: `9469`: must be `off`, or an address and a port, as 127.0.0.1:9469 or [::1]:9469",
+            "3:52: `control.group`: `a b`: must be `auto`, or the name or number of a group",
+            "3:64: `control.watch`: `maybe`: must be one of `on`, `off`",
         ],
     ),
     (
@@ -520,11 +522,10 @@ fn good_files() {
 #[test]
 fn warnings_do_not_fail() {
     let relay = "prefix: 2001:db8:46::/96\ninterfaces:\n  - name: lo\n  - name: siit-nowhere\neam: eam.yaml\n\
-                 icmp: { rate: 5 }\ncontrol: { socket: /run/relay.sock }\n";
+                 icmp: { rate: 5 }\n";
     let eam = "eam:\n  - { ipv4: 192.0.2.0/24, ipv6: '2001:db8:c::/120' }\n  - { ipv4: 192.0.2.1, ipv6: '2001:db8:d::1' }\n";
     let output = check(relay, eam, &[]);
     let expected = [
-        "relay.yaml:7:12: warning: `control.socket` has no effect: the relay does not listen yet",
         "eam.yaml:3:13: warning: 192.0.2.1/32 lies inside 192.0.2.0/24 (eam.yaml:2:13); the longer prefix wins, so the two directions may differ (RFC 7757, 5)",
         "relay.yaml:4:11: warning: interface `siit-nowhere` is not on this machine",
         "relay.yaml: ok, 2 mappings, 2 interfaces",
@@ -601,7 +602,7 @@ fn json() {
     assert_eq!(good.status.code(), Some(0));
 
     let bad = check(
-        &format!("{GOOD}role: edge\ncontrol: {{ socket: /run/relay.sock }}\n"),
+        &format!("{GOOD}role: edge\nicmp: {{ ipv4_sources: [10.0.0.1] }}\n"),
         "",
         &["--json"],
     );

@@ -15,8 +15,8 @@ pub(crate) fn v4_to_v6(context: &XdpContext, port: &'static Port, network: usize
     let outcome = rewrite.and_then(|rewrite| forward(context, port, network, &rewrite));
     match outcome {
         Ok(sent) => {
-            maps::count(XdpCounter::ForwardedPacketsV4ToV6, 1);
-            maps::count(XdpCounter::ForwardedOctetsV4ToV6, u64::from(sent.octets));
+            maps::count(XdpCounter::PacketsV4ToV6, 1);
+            maps::count(XdpCounter::OctetsV4ToV6, u64::from(sent.octets));
             sent.action
         }
         Err(reason) => give_away(context, port, reason),
@@ -30,8 +30,8 @@ pub(crate) fn v6_to_v4(context: &XdpContext, port: &'static Port, network: usize
     let outcome = rewrite.and_then(|rewrite| forward(context, port, network, &rewrite));
     match outcome {
         Ok(sent) => {
-            maps::count(XdpCounter::ForwardedPacketsV6ToV4, 1);
-            maps::count(XdpCounter::ForwardedOctetsV6ToV4, u64::from(sent.octets));
+            maps::count(XdpCounter::PacketsV6ToV4, 1);
+            maps::count(XdpCounter::OctetsV6ToV4, u64::from(sent.octets));
             if sent.is_v6 {
                 maps::count(XdpCounter::Hairpinned, 1);
             }

@@ -10,7 +10,7 @@ use relay_core::{
     Direction, DropReason, MAX_ERROR_LENGTH, Reply, TranslatedError, Translator, reply_v4, reply_v6,
 };
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What is to be done about a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,14 +144,25 @@ impl Limiter {
         }
     }
 
+    /// Returns the tokens a second; `None` for no limit.
+    pub fn rate(&self) -> Option<u32> {
+        self.rate
+    }
+
+    /// Returns how many tokens there are.
+    pub fn tokens(&self, now: Instant) -> f64 {
+        let rate = f64::from(self.rate.unwrap_or(0));
+        let since = now.saturating_duration_since(self.filled);
+        (self.tokens + since.as_secs_f64() * rate).min(rate)
+    }
+
     /// Takes a token, if there is one.
     pub fn take(&mut self, now: Instant) -> bool {
-        let Some(rate) = self.rate.map(f64::from) else {
+        if self.rate.is_none() {
             return true;
-        };
-        let since: Duration = now.saturating_duration_since(self.filled);
+        }
+        self.tokens = self.tokens(now);
         self.filled = now;
-        self.tokens = (self.tokens + since.as_secs_f64() * rate).min(rate);
         if self.tokens < 1.0 {
             return false;
         }
@@ -163,6 +174,7 @@ impl Limiter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn what_has_to_be_logged_names_addresses_and_ports() {

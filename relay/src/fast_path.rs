@@ -6,12 +6,10 @@
 
 use crate::config::XdpMode;
 use crate::driver::bpf::{AttachedMode, BpfError, Generation, XdpCounters, XdpProgram};
-use crate::routes::Mirror;
 use crate::tables::Tables;
-use eam_tables::layout::{self, Egress, List, Settings, State, Work};
+use eam_tables::layout::{self, Egress, List, Memory, Settings, State, Work};
 use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -54,26 +52,22 @@ struct Known {
 }
 
 impl FastPath {
-    /// Loads the program of the first generation; it is attached to nothing yet.
-    ///
-    /// # Errors
-    ///
-    /// As [`prepare`].
-    pub fn load(tables: &Tables, wishes: Wishes) -> Result<Self, BpfError> {
+    /// Begins with the program of the first generation, which is attached to nothing yet.
+    pub fn new(program: XdpProgram) -> Self {
         let state = State {
             epoch: 1,
             patience: PATIENCE,
             ..State::default()
         };
-        Ok(Self {
-            program: prepare(tables, wishes)?,
+        Self {
+            program,
             retired: Vec::new(),
             counted: XdpCounters::default(),
             known: Known {
                 state,
                 ..Known::default()
             },
-        })
+        }
     }
 
     /// Makes an interface a port of the relay, or changes what is known of it.
@@ -93,9 +87,10 @@ impl FastPath {
     ///
     /// [`BpfError`] if the kernel refuses.
     pub fn set_socket(&mut self, index: u32, socket: &impl AsFd) -> Result<(), BpfError> {
-        let socket = socket.as_fd().try_clone_to_owned().map_err(|source| {
-            BpfError::Socket { source }
-        })?;
+        let socket = socket
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(|source| BpfError::Socket { source })?;
         self.program.set_socket(index, &socket)?;
         self.known.sockets.insert(index, socket);
         Ok(())
@@ -115,7 +110,8 @@ impl FastPath {
         self.program.attach(interface, interface_index, mode)
     }
 
-    /// Follows the network: the machine's addresses, the interfaces by which frames can leave, and routes, whatever they are.
+    /// Follows the network: the machine's addresses, the interfaces by which frames can leave, and routes, of which it is enough
+    /// to know on what the kernel's answers depend.
     ///
     /// # Errors
     ///
@@ -125,7 +121,7 @@ impl FastPath {
         tables: &Tables,
         own: BTreeSet<IpAddr>,
         egresses: BTreeMap<u32, Egress>,
-        mirror: &Mirror,
+        [memory_v4, memory_v6]: [Memory; 2],
     ) -> Result<(), BpfError> {
         for address in own.difference(&self.known.own) {
             self.program.set_own(*address, true)?;
@@ -135,7 +131,6 @@ impl FastPath {
                 self.program.set_egress(*index, Some(egress))?;
             }
         }
-        let [memory_v4, memory_v6] = mirror.dependence();
         let [own_v4, own_v6] = covered(tables, &own);
         let epoch = self.known.state.epoch.wrapping_add(1).max(1);
         let state = State {

@@ -10,7 +10,8 @@
 //! | [`process`] | what becomes of one frame; no file descriptor |
 //! | [`worker`] | an AF_XDP thread: receive, process, transmit, reclaim |
 //! | [`stats`] | what workers count |
-//! | [`daemon`] | setting up, the control thread, stopping |
+//! | [`control`] | the control socket, metrics and health over HTTP |
+//! | [`daemon`] | setting up, the control thread, generations, stopping |
 //! | [`paths`] | the network as it is at a moment |
 //! | [`routes`] | next hops, from the kernel's own routes and neighbours |
 //! | [`offline`], [`capture`] | translation of capture files |
@@ -22,6 +23,7 @@
 pub mod capture;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod daemon;
 pub mod demo;
 pub mod driver;

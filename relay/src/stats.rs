@@ -1,44 +1,49 @@
-//! What workers count besides the translator's verdicts: where packets went, and what was lost on the way.
+//! What is counted besides the translator's verdicts, and the one list of all counters that everything shown is made from.
+
+mod list;
+
+pub use list::{Counter, Totals};
 
 use crate::process::HandoverReason;
 use crate::routes::KernelReason;
 use relay_core::counters::Counters;
 
-/// Declares counters, each with its name and its line of documentation.
+/// Declares counters, each with its name and its line of documentation, besides other fields.
 macro_rules! counters {
-    ($($(#[doc = $text:literal])+ $field:ident,)+) => {
-        /// The counters of a worker.
+    (
+        $(#[$attribute:meta])* $name:ident
+        { $($(#[$other_attribute:meta])* $other:ident: $type:ty,)* }
+        $($(#[doc = $text:literal])+ $field:ident,)+
+    ) => {
+        $(#[$attribute])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub struct WorkerCounters {
-            /// What became of packets in the translator.
-            pub verdicts: Counters,
-            /// Packets handed to the kernel, by [`KernelReason`].
-            pub handed_over: [u64; KernelReason::ALL.len()],
+        pub struct $name {
+            $($(#[$other_attribute])* pub $other: $type,)*
             $($(#[doc = $text])+ pub $field: u64,)+
         }
 
-        impl WorkerCounters {
-            /// Adds another worker's counters to these.
-            pub fn add(&mut self, other: &Self) {
-                self.verdicts.add(&other.verdicts);
-                self.handed_over.iter_mut().zip(other.handed_over).for_each(|(mine, theirs)| *mine += theirs);
-                $(self.$field += other.$field;)+
+        impl $name {
+            /// Lists the plain counters: name, description, value; also those at zero.
+            pub fn plain(&self) -> Vec<(&'static str, &'static str, u64)> {
+                vec![$((stringify!($field), concat!($($text),+).trim_ascii(), self.$field)),+]
             }
 
-            /// Lists every counter with its name, also those at zero.
-            pub fn list(&self) -> Vec<(String, u64)> {
-                let mut list: Vec<_> =
-                    self.verdicts.iter().map(|(name, count)| (name.to_string(), count)).collect();
-                let handed_over = KernelReason::ALL.into_iter().zip(self.handed_over);
-                list.extend(handed_over.map(|(reason, count)| (format!("kernel_{}", reason.name()), count)));
-                $(list.push((stringify!($field).to_owned(), self.$field));)+
-                list
+            /// Adds another's plain counters to these.
+            pub fn add_plain(&mut self, other: &Self) {
+                $(self.$field += other.$field;)+
             }
         }
     };
 }
 
 counters! {
+    /// The counters of a worker.
+    WorkerCounters {
+        /// What became of packets in the translator.
+        verdicts: Counters,
+        /// Packets handed to the kernel, by [`KernelReason`].
+        handed_over: [u64; KernelReason::ALL.len()],
+    }
     /// Frames received from AF_XDP sockets.
     received_frames,
     /// Frames lost because they came faster than the worker took them.
@@ -65,48 +70,76 @@ counters! {
     failed_wake_ups,
 }
 
+counters! {
+    /// The counters of the control thread.
+    ControlCounters {
+        /// What became of the packets in the translator.
+        verdicts: Counters,
+    }
+    /// ICMP errors, translated or originated, that the kernel took for sending.
+    kernel_icmp_errors,
+    /// ICMP errors not originated because of the rate limit.
+    limited_replies,
+    /// ICMP errors that the kernel refused to send.
+    lost_icmp_errors_refused,
+}
+
+counters! {
+    /// The counters of one receive queue: of the AF_XDP socket that serves it.
+    QueueCounters {}
+    /// Frames that the worker received from the queue.
+    received_frames,
+    /// Frames that the worker gave to the socket for sending.
+    transmitted_frames,
+    /// Received frames that the kernel dropped, as being too long for a chunk of memory.
+    rx_dropped,
+    /// Entries of the fill ring that were not valid.
+    rx_invalid_descriptors,
+    /// Entries of the transmit ring that were not valid.
+    tx_invalid_descriptors,
+    /// Received frames that the kernel dropped because the receive ring was full.
+    rx_ring_full,
+    /// How often a frame came and the fill ring was empty.
+    rx_fill_ring_empty,
+    /// How often the kernel looked for a frame to send and the transmit ring was empty.
+    tx_ring_empty,
+}
+
+impl QueueCounters {
+    /// Takes over what the kernel has counted.
+    pub fn set_rings(&mut self, rings: &af_xdp::Statistics) {
+        self.rx_dropped = rings.rx_dropped;
+        self.rx_invalid_descriptors = rings.rx_invalid_descriptors;
+        self.tx_invalid_descriptors = rings.tx_invalid_descriptors;
+        self.rx_ring_full = rings.rx_ring_full;
+        self.rx_fill_ring_empty = rings.rx_fill_ring_empty;
+        self.tx_ring_empty = rings.tx_ring_empty;
+    }
+}
+
+/// What a worker lets others see of its counters from time to time.
+#[derive(Clone, Debug, Default)]
+pub struct Published {
+    /// The worker's own.
+    pub counters: WorkerCounters,
+    /// Those of its sockets, in their order.
+    pub queues: Vec<QueueCounters>,
+}
+
 impl WorkerCounters {
+    /// Adds another worker's counters to these.
+    pub fn add(&mut self, other: &Self) {
+        self.verdicts.add(&other.verdicts);
+        let pairs = self.handed_over.iter_mut().zip(other.handed_over);
+        pairs.for_each(|(mine, theirs)| *mine += theirs);
+        self.add_plain(other);
+    }
+
     /// Counts a packet that the kernel took.
     pub fn count_handover(&mut self, reason: HandoverReason) {
         match reason {
             HandoverReason::NextHop(reason) => self.handed_over[reason as usize] += 1,
             HandoverReason::Passed => self.kernel_passed += 1,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_unique_and_sums_are_complete() {
-        let mut one = WorkerCounters {
-            received_frames: 3,
-            ..WorkerCounters::default()
-        };
-        one.count_handover(HandoverReason::NextHop(KernelReason::NoNeighbour));
-        one.count_handover(HandoverReason::Passed);
-        let mut sum = one;
-        sum.add(&one);
-        let moved: Vec<_> = sum
-            .list()
-            .into_iter()
-            .filter(|(_, count)| *count != 0)
-            .collect();
-        let expected = [
-            ("kernel_no_neighbour", 2),
-            ("received_frames", 6),
-            ("kernel_passed", 2),
-        ];
-        assert_eq!(
-            moved,
-            expected.map(|(name, count)| (name.to_owned(), count))
-        );
-        let mut names: Vec<_> = sum.list().into_iter().map(|(name, _)| name).collect();
-        let count = names.len();
-        names.sort();
-        names.dedup();
-        assert_eq!(names.len(), count);
     }
 }

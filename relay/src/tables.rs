@@ -11,6 +11,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The mappings, lists and policy that a configuration amounts to.
 pub struct Tables {
+    /// The number of the generation; the first is 1.
+    pub generation: u64,
     /// How packets are translated.
     pub policy: Policy,
     /// The Explicit Address Mapping Table.
@@ -29,6 +31,7 @@ impl Tables {
     /// Builds the tables of a configuration and the mappings that belong to it.
     pub fn new(config: &Config, eams: Vec<Eam>) -> Self {
         Self {
+            generation: 1,
             policy: config.policy,
             eam: EamTable::new(eams),
             ipv4_translatable: config.ipv4_translatable.clone(),

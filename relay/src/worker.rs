@@ -10,7 +10,7 @@ use crate::errors::{Request, Task};
 use crate::paths::Live;
 use crate::perform::{NoRoom, perform_piece};
 use crate::process::{Disposition, Fragments, Route, process};
-use crate::stats::WorkerCounters;
+use crate::stats::{Published, QueueCounters, WorkerCounters};
 use crate::tables::Tables;
 use af_xdp::{Errno, Error, Frame, Kick, Socket, Umem};
 use arc_swap::{ArcSwap, Cache};
@@ -19,7 +19,7 @@ use relay_core::{Direction, MAX_ERROR_LENGTH};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::OwnedFd;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -37,6 +37,8 @@ const RETRY_WAIT: Timespec = Timespec {
 };
 /// How long to stand back from sockets that only report errors, as those of an interface that has gone.
 const ERROR_WAIT: Duration = Duration::from_millis(50);
+/// Turns with packets after which the counters are published, even though the worker is never idle.
+const TURNS_UNPUBLISHED: u32 = 256;
 
 /// What the control thread shares with all workers.
 pub struct Shared {
@@ -55,12 +57,12 @@ impl Shared {
     /// # Errors
     ///
     /// The process may not have another file descriptor.
-    pub fn new(tables: Tables, live: Live) -> std::io::Result<Self> {
+    pub fn new(tables: Arc<Tables>, live: Live) -> std::io::Result<Self> {
         Ok(Self {
-            tables: ArcSwap::from_pointee(tables),
+            tables: ArcSwap::new(tables),
             live: ArcSwap::from_pointee(live),
             stop: AtomicBool::new(false),
-            wake_up: eventfd(0, EventfdFlags::CLOEXEC)?,
+            wake_up: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             control: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
         })
     }
@@ -84,8 +86,18 @@ impl Shared {
     /// Has all workers return.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Release);
-        // Nobody reads it, so it stays readable for every worker. Full or not, it is readable.
+        self.rouse();
+    }
+
+    /// Keeps all workers from sleeping until [`rest`](Self::rest) is called.
+    pub fn rouse(&self) {
+        // No worker reads it, so it stays readable for every one. Full or not, it is readable.
         let _ = rustix::io::write(&self.wake_up, &1u64.to_ne_bytes());
+    }
+
+    /// Lets workers sleep again that have nothing to do. Not after [`stop`](Self::stop).
+    pub fn rest(&self) {
+        let _ = rustix::io::read(&self.wake_up, &mut [0; 8]);
     }
 }
 
@@ -112,7 +124,11 @@ pub struct Worker {
     /// Whether the control thread has to be woken up.
     has_requested: bool,
     counters: WorkerCounters,
-    published: Arc<Mutex<WorkerCounters>>,
+    /// By socket.
+    queues: Vec<QueueCounters>,
+    published: Arc<Mutex<Published>>,
+    /// The number of the generation by which the worker translates.
+    generation: Arc<AtomicU64>,
 }
 
 impl Worker {
@@ -142,12 +158,14 @@ impl Worker {
                 .collect(),
             down: vec![false; sockets.len()],
             umem,
+            queues: vec![QueueCounters::default(); sockets.len()],
             sockets,
             handover,
             requests,
             has_requested: false,
             counters: WorkerCounters::default(),
             published: Arc::default(),
+            generation: Arc::default(),
         };
         // Packets may come before the thread is scheduled for the first time.
         worker.refill()?;
@@ -155,8 +173,14 @@ impl Worker {
     }
 
     /// Returns the place where the worker publishes its counters from time to time.
-    pub fn counters(&self) -> Arc<Mutex<WorkerCounters>> {
+    pub fn counters(&self) -> Arc<Mutex<Published>> {
         self.published.clone()
+    }
+
+    /// Returns the place where the worker says by which generation it translates: no packet that it has yet to receive is
+    /// translated by an older one.
+    pub fn generation(&self) -> Arc<AtomicU64> {
+        self.generation.clone()
     }
 
     /// Returns the worker's sockets.
@@ -173,8 +197,10 @@ impl Worker {
         let mut tables = Cache::new(&shared.tables);
         let mut live = Cache::new(&shared.live);
         let mut incoming = Vec::with_capacity(BATCH as usize);
+        let mut unpublished = 0;
         let outcome = loop {
             let (tables, live) = (tables.load(), live.load());
+            self.generation.store(tables.generation, Ordering::Release);
             let turn = self.turn(tables, live, &mut incoming);
             if std::mem::take(&mut self.has_requested) {
                 shared.call_control();
@@ -188,6 +214,11 @@ impl Worker {
                     self.wait(shared);
                 }
                 Ok(_) => {
+                    unpublished += 1;
+                    if unpublished == TURNS_UNPUBLISHED {
+                        unpublished = 0;
+                        self.publish();
+                    }
                     if shared.stop.load(Ordering::Acquire) {
                         break Ok(());
                     }
@@ -214,9 +245,10 @@ impl Worker {
     ) -> Result<u32, Error> {
         let mut received = 0;
         for index in 0..self.sockets.len() {
-            received += self.sockets[index]
-                .socket
-                .receive(&mut self.umem, incoming, BATCH);
+            let socket = &mut self.sockets[index].socket;
+            let batch = socket.receive(&mut self.umem, incoming, BATCH);
+            self.queues[index].received_frames += u64::from(batch);
+            received += batch;
             for frame in incoming.drain(..) {
                 self.dispatch(frame, tables, live);
             }
@@ -319,10 +351,11 @@ impl Worker {
             outgoing,
             down,
             counters,
+            queues,
             ..
         } = self;
-        for ((PortSocket { socket, .. }, frames), down) in
-            sockets.iter_mut().zip(outgoing).zip(down)
+        for (((PortSocket { socket, .. }, frames), down), queue) in
+            sockets.iter_mut().zip(outgoing).zip(down).zip(queues)
         {
             socket.reclaim(umem, u32::MAX);
             if !frames.is_empty() {
@@ -333,6 +366,7 @@ impl Worker {
                     sent += socket.transmit(umem, frames);
                 }
                 counters.transmitted_frames += u64::from(sent);
+                queue.transmitted_frames += u64::from(sent);
                 counters.lost_transmit_full += frames.len() as u64;
                 for frame in frames.drain(..) {
                     umem.free(frame);
@@ -387,21 +421,22 @@ impl Worker {
 
     fn publish(&mut self) {
         let (mut full, mut refused) = (0, 0);
-        // A socket whose statistics cannot be read has gone with its interface.
-        for statistics in self
-            .sockets
-            .iter()
-            .filter_map(|socket| socket.socket.statistics().ok())
-        {
-            full += statistics.rx_ring_full;
-            refused += statistics.rx_dropped;
+        for (socket, queue) in self.sockets.iter().zip(&mut self.queues) {
+            // A socket whose statistics cannot be read has gone with its interface.
+            if let Ok(statistics) = socket.socket.statistics() {
+                queue.set_rings(&statistics);
+            }
+            full += queue.rx_ring_full;
+            refused += queue.rx_dropped;
         }
         self.counters.lost_receive_full = full;
         self.counters.lost_receive_refused = refused;
-        *self
+        let mut published = self
             .published
             .lock()
-            .unwrap_or_else(PoisonError::into_inner) = self.counters;
+            .unwrap_or_else(PoisonError::into_inner);
+        published.counters = self.counters;
+        published.queues.clone_from(&self.queues);
     }
 }
 

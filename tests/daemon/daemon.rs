@@ -130,10 +130,19 @@ impl Daemon {
 
     /// Returns the memory in use, in KiB.
     pub(crate) fn memory(&self) -> u64 {
+        self.memory_field("VmRSS:")
+    }
+
+    /// Returns the most memory that was in use at a time, in KiB.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        self.memory_field("VmHWM:")
+    }
+
+    fn memory_field(&self, label: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .find_map(|line| line.strip_prefix(label))
             .unwrap();
         line.split_whitespace().next().unwrap().parse().unwrap()
     }

@@ -139,17 +139,27 @@ impl Lab {
         host.disable_transmit_checksum_offload("eth0").unwrap();
     }
 
-    /// Writes the relay's files; `more` may bring interfaces of its own.
+    /// Writes the relay's files; `more` may bring interfaces and a control section of its own.
     pub(crate) fn configure(&self, more: &str) -> PathBuf {
+        // Other relays of this machine have sockets of their own.
+        let control = match more.contains("control:") {
+            true => String::new(),
+            false => format!("control: {{ socket: {:?}, metrics: off }}\n", self.socket()),
+        };
         let interfaces = if more.contains("interfaces:") {
             ""
         } else {
             INTERFACES
         };
         let config = self.path("relay.yaml");
-        std::fs::write(&config, format!("{CONFIG}{interfaces}{more}\n")).unwrap();
+        std::fs::write(&config, format!("{CONFIG}{interfaces}{more}\n{control}")).unwrap();
         std::fs::write(self.path("eam.yaml"), MAPPINGS).unwrap();
         config
+    }
+
+    /// Returns the relay's control socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.path("control.sock")
     }
 
     /// Returns the path of a file that goes with the lab.

@@ -8,6 +8,7 @@
 //! The service is 192.0.2.1, the prefix 2001:db8:46::/96. Packets come from the kernels at both ends, and what they take
 //! for right is right: nothing here knows how the relay computes it. Needs root.
 
+mod control;
 mod daemon;
 mod delivery;
 mod hops;
@@ -21,4 +22,5 @@ mod packets;
 mod path_mtu;
 mod ping;
 mod ports;
+mod reload;
 mod start_up;

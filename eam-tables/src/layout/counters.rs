@@ -5,7 +5,8 @@ use relay_core::reasons::PuntReason;
 /// Makes the counters from one list, so that order, names and descriptions cannot differ.
 macro_rules! xdp_counters {
     ($($(#[doc = $description:literal])+ $counter:ident = $name:literal,)+) => {
-        /// What can become of a frame in the XDP program: each frame is counted once. The order is the map's.
+        /// What the XDP program counts. What can become of a frame comes first, and each frame is counted once there; the rest is
+        /// about frames that were translated. The order is the map's.
         #[repr(u32)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum XdpCounter {
@@ -46,23 +47,13 @@ xdp_counters! {
     NotOurs = "xdp_not_ours",
     /// Passed to the kernel: the destination address is one of the machine's own.
     OwnAddress = "xdp_own_address",
-    /// Handed to the worker of the receive queue.
+    /// Handed to the worker of the receive queue, as everything is that is the relay's while the program does not translate.
     Redirected = "xdp_redirected",
     /// Dropped: the relay's packet, but no worker has a socket on the receive queue.
     NoSocket = "xdp_no_socket",
-    /// Dropped: the frame has no room for a longer header, which no known driver is short of.
-    NoRoom = "xdp_no_room",
-    /// Translated from IPv4 to IPv6 and sent on, packets.
-    ForwardedPacketsV4ToV6 = "xdp_out_v4_to_v6_packets",
-    /// Translated from IPv4 to IPv6 and sent on, octets from the new network header on.
-    ForwardedOctetsV4ToV6 = "xdp_out_v4_to_v6_octets",
-    /// Translated from IPv6 to IPv4, or hairpinned to IPv6, and sent on, packets.
-    ForwardedPacketsV6ToV4 = "xdp_out_v6_to_v4_packets",
-    /// Translated from IPv6 to IPv4, or hairpinned to IPv6, and sent on, octets from the new network header on.
-    ForwardedOctetsV6ToV4 = "xdp_out_v6_to_v4_octets",
-    /// Those of xdp_out_v6_to_v4_packets that were hairpinned.
-    Hairpinned = "xdp_hairpin_packets",
-    /// Those of the packets sent on that were left to the kernel, translated.
+    /// Translated and sent to the next hop.
+    Forwarded = "xdp_forwarded",
+    /// Translated and left to the kernel, which finds the next hop.
     LeftToKernel = "xdp_left_to_kernel",
     /// Handed to a worker: shorter than its headers.
     PuntMalformed = "xdp_punt_malformed",
@@ -80,7 +71,17 @@ xdp_counters! {
     PuntRefused = "xdp_punt_refused",
     /// Handed to a worker: no neighbour entry, no route, or an interface that takes no redirected frames.
     PuntNextHop = "xdp_punt_next_hop",
-    /// Asked the kernel for the next hop, for want of a remembered answer.
+    /// Packets translated from IPv4 to IPv6.
+    PacketsV4ToV6 = "xdp_v4_to_v6_packets",
+    /// Octets of those, from the new network header on.
+    OctetsV4ToV6 = "xdp_v4_to_v6_octets",
+    /// Packets translated from IPv6 to IPv4, or hairpinned.
+    PacketsV6ToV4 = "xdp_v6_to_v4_packets",
+    /// Octets of those, from the new network header on.
+    OctetsV6ToV4 = "xdp_v6_to_v4_octets",
+    /// Those of the packets from IPv6 that were hairpinned.
+    Hairpinned = "xdp_hairpin_packets",
+    /// Questions to the kernel for a next hop, for want of a remembered answer.
     HopLookups = "xdp_hop_lookups",
 }
 
@@ -101,6 +102,11 @@ impl From<PuntReason> for XdpCounter {
 }
 
 impl XdpCounter {
+    /// Says whether the counter tells what became of frames.
+    pub const fn is_fate(self) -> bool {
+        (self as usize) < Self::PacketsV4ToV6 as usize
+    }
+
     /// Number of counters: the size of the map's value.
     pub const COUNT: usize = Self::ALL.len();
 

@@ -151,6 +151,19 @@ impl Counters {
         }
     }
 
+    /// Adds packets that were forwarded elsewhere, and their octets.
+    pub fn add_forwarded(&mut self, direction: Direction, packets: u64, octets: u64) {
+        if let Some(counters) = self.directions.get_mut(direction as usize) {
+            counters.forwarded_packets += packets;
+            counters.forwarded_octets += octets;
+        }
+    }
+
+    /// Adds packets that were hairpinned elsewhere.
+    pub fn add_hairpinned(&mut self, packets: u64) {
+        self.hairpinned += packets;
+    }
+
     #[inline]
     fn record_forwarded(&mut self, direction: Direction, destination: &IpAddr, octets: usize) {
         if direction == Direction::V6ToV4 && destination.is_ipv6() {

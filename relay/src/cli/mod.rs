@@ -2,13 +2,17 @@
 //!
 //! Exit codes: 0 fine, 1 the answer is no (a problem found, a test failed), 2 wrong usage.
 
+mod ask;
 mod check;
 mod demo;
+mod eam;
 mod query;
 mod run;
+mod top;
 mod translate;
 
 use crate::config::{self, Config};
+use crate::control::protocol::Request;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use eam_tables::Eam;
@@ -16,6 +20,7 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// A SIIT-DC border relay: stateless translation between IPv4 and IPv6 at the edge of a data centre.
 #[derive(Debug, Parser)]
@@ -80,6 +85,38 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Tell how the running relay is: generation, interfaces, workers, the last reload
+    Status(SocketArguments),
+    /// Print the counters of the running relay
+    Stats {
+        #[command(flatten)]
+        socket: SocketArguments,
+        /// Print those at zero, too
+        #[arg(long)]
+        all: bool,
+    },
+    /// Have the running relay read its files again
+    ///
+    /// If anything is wrong with them it goes on as it was; all problems are printed, exit code 1.
+    Reload(SocketArguments),
+    /// Show and change the mappings of the running relay
+    #[command(subcommand)]
+    Eam(eam::EamCommand),
+    /// Show rates of the running relay, renewed every second
+    Top {
+        #[command(flatten)]
+        socket: SocketArguments,
+        /// Seconds between two looks
+        #[arg(long, default_value_t = 1.0, value_parser = interval)]
+        interval: f64,
+        /// How often to look before ending; without it, until interrupted
+        #[arg(long)]
+        count: Option<u64>,
+    },
+    /// Have traffic go elsewhere: /readyz says no, packets are translated as before
+    Drain(SocketArguments),
+    /// Have traffic come again: /readyz says yes
+    Undrain(SocketArguments),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -94,6 +131,24 @@ struct ConfigArguments {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+}
+
+/// The way to a running relay.
+#[derive(Debug, clap::Args)]
+struct SocketArguments {
+    /// The control socket of the running relay
+    #[arg(long, value_name = "PATH", default_value = config::DEFAULT_SOCKET)]
+    socket: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn interval(text: &str) -> Result<f64, &'static str> {
+    match text.parse() {
+        Ok(seconds) if (0.1..=3600.0).contains(&seconds) => Ok(seconds),
+        Ok(_) | Err(_) => Err("must be a number of seconds from 0.1 to 3600"),
+    }
 }
 
 /// Runs the command line that the process was started with.
@@ -132,6 +187,32 @@ impl Command {
                 output: to,
             } => translate::run(&config.config, &input, &to, json, &mut output),
             Self::Demo { keep, json } => demo::run(keep, json, &mut output),
+            Self::Status(socket) => {
+                ask::ask(&socket, &Request::Status {}, &mut output, ask::status)
+            }
+            Self::Stats { socket, all } => {
+                ask::ask(&socket, &Request::Stats {}, &mut output, |result, lines| {
+                    ask::stats(result, all, lines);
+                })
+            }
+            Self::Reload(socket) => {
+                ask::ask(&socket, &Request::Reload {}, &mut output, ask::change)
+            }
+            Self::Eam(command) => eam::run(command, &mut output),
+            Self::Top {
+                socket,
+                interval,
+                count,
+            } => top::run(
+                &socket,
+                Duration::from_secs_f64(interval),
+                count,
+                &mut output,
+            ),
+            Self::Drain(socket) => ask::ask(&socket, &Request::Drain {}, &mut output, ask::drain),
+            Self::Undrain(socket) => {
+                ask::ask(&socket, &Request::Undrain {}, &mut output, ask::drain)
+            }
             Self::Completions { shell } => {
                 // The generator panics when it cannot write, so it writes to memory.
                 let mut script = Vec::new();

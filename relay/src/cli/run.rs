@@ -27,7 +27,7 @@ pub(super) fn run(path: &Path) -> anyhow::Result<ExitCode> {
         config.interfaces.len()
     );
     let tables = Tables::new(&config, eams);
-    daemon::run(&config, tables)?;
+    daemon::run(path, config, tables)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -39,5 +39,5 @@ pub(super) const ICMP: [&str; 7] = [
     "interface_object",
 ];
 pub(super) const OWN: [&str; 2] = ["ipv4", "ipv6"];
-pub(super) const CONTROL: [&str; 2] = ["socket", "metrics"];
+pub(super) const CONTROL: [&str; 4] = ["socket", "group", "metrics", "watch"];
 pub(super) const WORKERS: [&str; 1] = ["cpus"];

@@ -3,6 +3,8 @@
 //! [`load`] turns files into a [`Config`] that can only hold what the relay can do. The EAM files
 //! that the configuration names are read with it, since neither is of use without the other.
 
+mod changes;
+mod control;
 mod interfaces;
 mod keys;
 mod read;
@@ -11,10 +13,13 @@ mod section;
 mod tests;
 mod tree;
 
+pub use changes::Change;
+pub use control::DEFAULT_SOCKET;
+
 use eam_tables::{Eam, Place, PrefixSet4, Problem};
 use ipnet::{Ipv4Net, Ipv6Net};
 use relay_core::Policy;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// Everything that an operator can choose.
@@ -32,12 +37,49 @@ pub struct Config {
     pub denylist4: PrefixSet4,
     /// The interfaces to translate on.
     pub interfaces: Vec<Interface>,
+    /// Who translates plain packets.
+    pub fast_path: FastPath,
+    /// Who finds the next hops of translated packets.
+    pub forwarding: Forwarding,
     /// The MTUs in octets that take the place of those of next hops and interfaces.
     pub mtu: MtuOverride,
     /// ICMP errors: how many, and from which addresses.
     pub icmp: IcmpErrors,
+    /// How operators and machines talk to the running daemon.
+    pub control: ControlPoints,
     /// The processors that workers run on; `None` for all that the process may use.
     pub cpus: Option<Vec<usize>>,
+}
+
+/// Where the running daemon listens, and what it watches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlPoints {
+    /// The control socket; `None` for none.
+    pub socket: Option<PathBuf>,
+    /// The group whose members may use the socket, by name or number; `None` for the daemon's own.
+    pub group: Option<String>,
+    /// Where metrics can be read over HTTP; `None` for nowhere.
+    pub metrics: Option<SocketAddr>,
+    /// Whether a change of the files is a reason to reload.
+    pub watch: bool,
+}
+
+/// Who translates packets that take nothing but their headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FastPath {
+    /// The XDP program, in the driver.
+    Xdp,
+    /// The workers, as they do all other packets.
+    AfXdp,
+}
+
+/// Who finds the next hops of translated packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forwarding {
+    /// The relay, from the kernel's routes and neighbours; the kernel where it cannot.
+    Direct,
+    /// The kernel, for every packet, so that its packet filters and captures see them.
+    Kernel,
 }
 
 /// One interface to translate on.

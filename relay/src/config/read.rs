@@ -2,11 +2,12 @@
 //!
 //! A value that this version cannot act on is refused, so that nobody relies on what does not happen.
 
+use super::control::control;
 use super::interfaces::interfaces;
-use super::keys::{CONTROL, ICMP, MTU, OWN, TOP, TRANSLATION, WORKERS};
+use super::keys::{ICMP, MTU, OWN, TOP, TRANSLATION, WORKERS};
 use super::section::{Problems, Section, auto_or, number, scalar};
 use super::tree::{self, Content};
-use super::{Config, IcmpErrors, MtuOverride, OwnAddresses, SourceChoice};
+use super::{Config, FastPath, Forwarding, IcmpErrors, MtuOverride, OwnAddresses, SourceChoice};
 use eam_tables::{PrefixSet4, Problem, parse_ipv4_prefix, parse_ipv6_prefix};
 use ipnet::{Ipv4Net, Ipv6Net};
 use relay_core::Policy;
@@ -14,7 +15,7 @@ use relay_core::address::{self, Prefix};
 use relay_core::policy::{
     AtomicFragments, Hairpin, Plateaus, ServiceOctet, UdpZeroChecksum, WkpNonGlobal,
 };
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -83,15 +84,26 @@ fn config(mut top: Section, eam: Vec<PathBuf>, problems: &mut Problems) -> Optio
     let service_pools = prefixes(&mut top, "service_pools", problems);
     let denylist4 = prefixes(&mut top, "denylist4", problems);
     let interfaces = interfaces(&mut top, problems);
-    top.choice("fast_path", (), &[("af_xdp", ())], problems, &["xdp"]);
-    top.choice("forwarding", (), &[("direct", ())], problems, &["kernel"]);
+    let fast_paths = [("xdp", FastPath::Xdp), ("af_xdp", FastPath::AfXdp)];
+    let fast_path = top.choice("fast_path", FastPath::Xdp, &fast_paths, problems, &[]);
+    let forwardings = [
+        ("direct", Forwarding::Direct),
+        ("kernel", Forwarding::Kernel),
+    ];
+    let forwarding = top.choice(
+        "forwarding",
+        Forwarding::Direct,
+        &forwardings,
+        problems,
+        &[],
+    );
     let (policy, mtu) = translation(&mut top, prefix.unwrap_or(Prefix::WELL_KNOWN), problems);
     let (icmp, interface_object) = icmp(&mut top, problems);
     let policy = Policy {
         interface_object,
         ..policy
     };
-    control(&mut top, problems);
+    let control = control(&mut top, problems);
     let mut workers = top.section("workers", &WORKERS, problems);
     let cpus = workers.numbers("cpus", "auto", MAX_CPU, problems);
     prefix?;
@@ -102,8 +114,11 @@ fn config(mut top: Section, eam: Vec<PathBuf>, problems: &mut Problems) -> Optio
         service_pools,
         denylist4,
         interfaces,
+        fast_path,
+        forwarding,
         mtu,
         icmp,
+        control,
         cpus: cpus.map(|cpus| cpus.into_iter().map(|cpu| cpu as usize).collect()),
     })
 }
@@ -361,61 +376,5 @@ fn own_v6(text: &str) -> Result<Ipv6Addr, &'static str> {
         }
         Ok(address) => Ok(address),
         Err(_) => Err("must be `auto` or an IPv6 address"),
-    }
-}
-
-const NO_CONTROL: &str = "the relay does not listen yet";
-
-fn control(top: &mut Section, problems: &mut Problems) {
-    let mut section = top.section("control", &CONTROL, problems);
-    without_effect(
-        &mut section,
-        "socket",
-        NO_CONTROL,
-        problems,
-        |section, problems| {
-            section.parsed("socket", (), problems, |text| {
-                match Path::new(text).is_absolute() {
-                    true => Ok(()),
-                    false => Err("must be an absolute path"),
-                }
-            });
-        },
-    );
-    without_effect(
-        &mut section,
-        "metrics",
-        NO_CONTROL,
-        problems,
-        |section, problems| {
-            section.parsed("metrics", (), problems, |text| {
-                match text.parse::<SocketAddr>() {
-                    Ok(_) => Ok(()),
-                    Err(_) => Err("must be an address and a port, as 127.0.0.1:9469 or [::1]:9469"),
-                }
-            });
-        },
-    );
-}
-
-/// Reads a key whose value is understood but changes nothing, and warns about it.
-fn without_effect(
-    section: &mut Section,
-    key: &str,
-    why: &str,
-    problems: &mut Problems,
-    read: impl FnOnce(&mut Section, &mut Problems),
-) {
-    let place = section.place_of(key);
-    let before = problems.count();
-    read(section, problems);
-    // Whoever has to change the value anyway need not hear that it has no effect.
-    if let Some(place) = place
-        && problems.count() == before
-    {
-        problems.warning(
-            &place,
-            format!("`{}` has no effect: {why}", section.name_of(key)),
-        );
     }
 }

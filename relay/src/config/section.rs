@@ -36,10 +36,6 @@ impl Problems {
         self.error(&Place::start_of(self.path.clone()), message);
     }
 
-    pub(super) fn count(&self) -> usize {
-        self.found.len()
-    }
-
     pub(super) fn has_errors(&self) -> bool {
         self.found
             .iter()

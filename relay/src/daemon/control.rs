@@ -1,21 +1,32 @@
-//! The control thread: follows the kernel's tables, carries out what workers leave to it, waits for signals.
+//! The control thread: follows the kernel's tables, carries out what workers leave to it, changes generations, waits for
+//! signals and for whoever asks something of it.
 
 use super::DaemonError;
+use super::changes::Changes;
+use super::loader::Loaded;
+use super::mailbox::Mailbox;
 use super::ports::Ports;
+use super::service::Service;
+use super::watch::Watch;
 use super::workers::Workers;
-use crate::config::{IcmpErrors, MtuOverride};
-use crate::driver::bpf::XdpProgram;
+use crate::config::{Config, IcmpErrors, OwnAddresses};
+use crate::control::snapshot::Limit;
+use crate::control::{Command, Health};
+use crate::driver::bpf::BpfError;
 use crate::driver::kernel::Handover;
 use crate::errors::{self, Limiter, Outcome, Request};
+use crate::fast_path::FastPath;
 use crate::paths::{Live, Senders};
 use crate::routes::Mirror;
+use crate::stats::ControlCounters;
+use crate::tables::Tables;
 use crate::worker::Shared;
 use crossbeam::channel::Receiver;
 use relay_core::MAX_ERROR_LENGTH;
-use relay_core::counters::Counters;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -27,23 +38,49 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// How long to gather changes of the network before workers get a new picture of it.
 const GATHER: Duration = Duration::from_millis(20);
 /// How long to leave the kernel's tables alone when they could not be read, as while routes change without pause.
-const PAUSE: Duration = Duration::from_secs(1);
+pub(super) const PAUSE: Duration = Duration::from_secs(1);
 /// The most requests of workers that are carried out before the control thread looks around.
 const REQUESTS_PER_TURN: usize = 1024;
 
 /// The most lines a second that packets can write into the log.
 const EVENTS_PER_SECOND: u32 = 5;
 
+/// What the control thread is told by others.
+pub(super) enum Letter {
+    /// Somebody asks for something.
+    Command(Command),
+    /// The loader has finished a job.
+    Loaded(Loaded),
+    /// Something has happened where the files are.
+    Stir,
+}
+
+/// Streams that become readable when a signal comes.
+pub(super) struct Signals {
+    pub(super) stop: UnixStream,
+    pub(super) reload: UnixStream,
+}
+
+/// What a signal asks for.
+enum Call {
+    Stop,
+    Reload,
+}
+
 /// What the control thread works with.
 pub(super) struct Control<'a> {
-    pub(super) signals: UnixStream,
+    pub(super) signals: Signals,
+    pub(super) mailbox: Mailbox<Letter>,
     pub(super) mirror: &'a mut Mirror,
     pub(super) ports: &'a mut Ports,
-    pub(super) program: &'a mut XdpProgram,
-    pub(super) mtu: MtuOverride,
+    pub(super) fast_path: &'a mut FastPath,
+    pub(super) changes: Changes,
+    pub(super) watch: Option<Watch>,
     pub(super) shared: &'a Shared,
     pub(super) workers: &'a Workers,
     pub(super) errors: Errors,
+    pub(super) health: Arc<Health>,
+    pub(super) service: Service,
 }
 
 /// What it takes to carry out the workers' requests.
@@ -54,22 +91,9 @@ pub(super) struct Errors {
     /// How many events are still logged.
     events: Limiter,
     random: RandomState,
-    counters: ErrorCounters,
-}
-
-/// What became of the workers' requests.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct ErrorCounters {
-    /// What became of the packets in the translator.
-    pub(super) verdicts: Counters,
-    /// Errors that the kernel took.
-    pub(super) sent: u64,
-    /// Errors not originated because the relay has said enough for now.
-    pub(super) limited: u64,
-    /// Errors that the kernel did not take.
-    pub(super) refused: u64,
     /// Requests carried out so far.
     handled: u64,
+    counters: ControlCounters,
 }
 
 impl Errors {
@@ -80,12 +104,31 @@ impl Errors {
             limiter: Limiter::new(icmp.rate, Instant::now()),
             events: Limiter::new(Some(EVENTS_PER_SECOND), Instant::now()),
             random: RandomState::new(),
-            counters: ErrorCounters::default(),
+            handled: 0,
+            counters: ControlCounters::default(),
+        }
+    }
+
+    /// Takes a new rate over.
+    pub(super) fn follow(&mut self, icmp: &IcmpErrors) {
+        if icmp.rate != self.limiter.rate() {
+            self.limiter = Limiter::new(icmp.rate, Instant::now());
+        }
+    }
+
+    pub(super) fn counters(&self) -> ControlCounters {
+        self.counters
+    }
+
+    pub(super) fn limit(&self, now: Instant) -> Limit {
+        Limit {
+            rate: self.limiter.rate(),
+            tokens: self.limiter.tokens(now),
         }
     }
 
     /// Carries out what still waits, when there are no workers any more, and returns the counters.
-    pub(super) fn finish(mut self, shared: &Shared) -> ErrorCounters {
+    pub(super) fn finish(mut self, shared: &Shared) -> ControlCounters {
         while self.work(shared) {}
         self.counters
     }
@@ -98,12 +141,12 @@ impl Errors {
             let Ok(request) = self.requests.try_recv() else {
                 return false;
             };
-            self.counters.handled += 1;
+            self.handled += 1;
             if let Some(event) = errors::event(&request).filter(|_| self.events.take(now)) {
                 warn!("{event}");
             }
             let mut output = [0; MAX_ERROR_LENGTH];
-            let random = self.random.hash_one(self.counters.handled);
+            let random = self.random.hash_one(self.handled);
             let limit = || self.limiter.take(now);
             let verdicts = &mut self.counters.verdicts;
             match errors::handle(
@@ -118,11 +161,11 @@ impl Errors {
                 Outcome::Send(error) => {
                     let packet = &output[..error.length];
                     match self.handover.send(packet, error.destination) {
-                        Ok(()) => self.counters.sent += 1,
-                        Err(_) => self.counters.refused += 1,
+                        Ok(()) => self.counters.kernel_icmp_errors += 1,
+                        Err(_) => self.counters.lost_icmp_errors_refused += 1,
                     }
                 }
-                Outcome::Limited => self.counters.limited += 1,
+                Outcome::Limited => self.counters.limited_replies += 1,
                 Outcome::Nothing => {}
             }
         }
@@ -138,19 +181,35 @@ impl Control<'_> {
         let mut is_busy = false;
         let mut resumption = Instant::now();
         loop {
-            let next =
-                publication.map_or(housekeeping, |publication| publication.min(housekeeping));
+            let now = Instant::now();
+            let due = [
+                Some(housekeeping),
+                publication,
+                self.service.next(),
+                self.changes.next(),
+            ];
+            let due = due.into_iter().flatten().min().unwrap_or(housekeeping);
             let wait = match is_busy {
                 true => Duration::ZERO,
-                false => next.saturating_duration_since(Instant::now()),
+                false => due.saturating_duration_since(now),
             };
-            if self.wait(wait, Instant::now() >= resumption) {
-                info!("stopping");
-                return Ok(());
+            match self.wait(wait, now >= resumption) {
+                Some(Call::Stop) => {
+                    info!("stopping");
+                    return Ok(());
+                }
+                Some(Call::Reload) => self.changes.reload(None),
+                None => {}
             }
+            self.health.beat();
             self.shared.answer();
             is_busy = self.errors.work(self.shared);
+            for letter in self.mailbox.take() {
+                self.read(letter);
+            }
             let now = Instant::now();
+            self.changes.look(now);
+            self.begin_change();
             if now >= resumption
                 && let Err(error) = self.mirror.process_events()
             {
@@ -158,57 +217,104 @@ impl Control<'_> {
                 warn!("{error}; trying again");
                 resumption = now + PAUSE;
             }
+            if self.mirror.is_dirty() {
+                // The program asks the kernel again at once; what else it has to know of the change can wait.
+                self.fast_path.forget_next_hops()?;
+            }
             if self.mirror.is_dirty() && now >= *publication.get_or_insert(now + GATHER) {
                 publication = None;
-                self.ports.follow(self.program, self.mirror)?;
-                let live = picture(
-                    self.mirror,
-                    self.ports,
-                    self.mtu,
-                    self.shared.live.load().senders(),
-                );
-                self.shared.live.store(Arc::new(live));
+                self.ports.follow(self.fast_path, self.mirror)?;
+                self.follow_network()?;
             }
+            self.service.alive(now);
             if now >= housekeeping {
                 housekeeping = now + HOUSEKEEPING;
                 self.mirror.confirm_used_neighbours();
+                self.fast_path.reclaim(now);
                 if self.workers.any_ended() {
+                    self.health.set_translating(false);
                     return Err(DaemonError::WorkerEnded);
                 }
             }
         }
     }
 
+    /// Does what a letter asks for.
+    fn read(&mut self, letter: Letter) {
+        match letter {
+            // Who has lost patience is no matter.
+            Letter::Command(Command::Snapshot(reply)) => drop(reply.send(self.snapshot())),
+            Letter::Command(Command::Reload(reply)) => self.changes.reload(Some(reply)),
+            Letter::Command(Command::Edit(edit, reply)) => self.changes.edit(edit, reply),
+            Letter::Loaded(loaded) => self.take_over(loaded),
+            Letter::Stir => self.changes.stir(Instant::now()),
+        }
+    }
+
+    /// Tells workers and XDP program of the network as it is.
+    pub(super) fn follow_network(&mut self) -> Result<(), BpfError> {
+        let config = self.changes.config();
+        let tables = self.shared.tables.load();
+        tell(self.fast_path, &tables, self.mirror, self.ports, config)?;
+        let live = picture(self.mirror, self.ports, config);
+        self.shared.live.store(Arc::new(live));
+        Ok(())
+    }
+
     /// Waits for something to do, `for_events` of the kernel's tables among it; says whether a signal has come.
-    fn wait(&mut self, at_most: Duration, for_events: bool) -> bool {
+    fn wait(&mut self, at_most: Duration, for_events: bool) -> Option<Call> {
         let at_most = Timespec {
             tv_sec: at_most.as_secs() as i64,
             tv_nsec: i64::from(at_most.subsec_nanos()),
         };
         let mut descriptors = vec![
-            PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.signals.stop.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.signals.reload.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(self.shared.control(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.mailbox.as_fd(), PollFlags::IN),
         ];
         if for_events {
             descriptors.push(PollFd::from_borrowed_fd(self.mirror.as_fd(), PollFlags::IN));
         }
         // An interruption is a signal, which the next turn finds.
         let _ = poll(&mut descriptors, Some(&at_most));
-        let has_signal = descriptors[0].revents().contains(PollFlags::IN);
-        if has_signal {
-            let _ = self.signals.read(&mut [0; 16]);
+        let has = |index: usize| descriptors[index].revents().contains(PollFlags::IN);
+        let (stop, reload) = (has(0), has(1));
+        if stop {
+            let _ = self.signals.stop.read(&mut [0; 16]);
+            return Some(Call::Stop);
         }
-        has_signal
+        if reload {
+            // Any number of signals is one call.
+            let _ = self.signals.reload.read(&mut [0; 256]);
+            return Some(Call::Reload);
+        }
+        None
     }
 }
 
-/// Takes a picture of the network for the workers.
-pub(super) fn picture(
-    mirror: &mut Mirror,
+/// Tells the XDP program of the network as it is.
+pub(super) fn tell(
+    fast_path: &mut FastPath,
+    tables: &Tables,
+    mirror: &Mirror,
     ports: &Ports,
-    mtu: MtuOverride,
-    senders: &Senders,
-) -> Live {
+    config: &Config,
+) -> Result<(), BpfError> {
+    let OwnAddresses { ipv4, ipv6 } = config.icmp.own;
+    let configured = ipv4.map(IpAddr::V4).into_iter().chain(ipv6.map(IpAddr::V6));
+    let own = mirror.own_addresses().chain(configured).collect();
+    let egresses = mirror.egresses(&ports.indices());
+    fast_path.follow(
+        tables,
+        own,
+        egresses.into_iter().collect(),
+        mirror.dependence(),
+    )
+}
+
+/// Takes a picture of the network for the workers.
+pub(super) fn picture(mirror: &mut Mirror, ports: &Ports, config: &Config) -> Live {
     let indices = ports.indices();
     let routes = mirror.snapshot(&indices);
     let addresses = indices
@@ -216,9 +322,9 @@ pub(super) fn picture(
         .map(|index| mirror.addresses_of(*index).collect());
     let mtus = indices.iter().filter_map(|index| mirror.link(*index));
     let senders = Senders {
-        configured: senders.configured,
+        configured: config.icmp.own,
         ports: addresses.collect(),
         least_mtu: mtus.map(|link| link.mtu).min(),
     };
-    Live::new(routes, mirror.own_addresses(), mtu, senders)
+    Live::new(routes, mirror.own_addresses(), config.mtu, senders)
 }

@@ -4,26 +4,42 @@
 //! ready for what it redirects. Stopping goes the other way, and so does undoing what a failure on the way
 //! up leaves behind.
 
+mod changes;
 mod control;
+mod edit;
+mod loader;
+mod look;
+mod mailbox;
 mod ports;
+mod publish;
+mod save;
+mod service;
+mod watch;
 mod workers;
 
 use crate::config::Config;
-use crate::driver::bpf::{BpfError, XdpProgram};
+use crate::control::{Access, Health, ListenError, Listener};
+use crate::driver::bpf::{BpfError, XdpCounters};
 use crate::driver::kernel::{Handover, HandoverError};
-use crate::paths::Senders;
 use crate::routes::{Mirror, MirrorError};
-use crate::stats::WorkerCounters;
+use crate::stats::Totals;
 use crate::tables::Tables;
 use crate::worker::Shared;
-use control::{Control, ErrorCounters, Errors};
-use eam_tables::layout::XdpCounter;
+use changes::Changes;
+use control::{Control, Errors, Letter, Signals};
+use crossbeam::channel::Sender;
+use loader::Job;
+use mailbox::Mailbox;
 use ports::Ports;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use publish::Plan;
+use service::Service;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tracing::{info, warn};
+use watch::Watch;
 use workers::Workers;
 
 /// The most ICMP errors that wait for the control thread.
@@ -62,6 +78,12 @@ pub enum DaemonError {
     /// Packets cannot be handed to the kernel.
     #[error(transparent)]
     Handover(#[from] HandoverError),
+    /// The control socket cannot be opened.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The files cannot be watched.
+    #[error("cannot watch the configuration: {0}; `control.watch: off` does without")]
+    Watch(#[from] notify::Error),
     /// A system call failed.
     #[error("cannot {action}: {source}")]
     System {
@@ -82,84 +104,148 @@ fn failed(action: &'static str) -> impl FnOnce(io::Error) -> DaemonError {
 
 /// Translates packets until a signal comes.
 ///
+/// `path` is where the configuration was read from, and is read from again.
+///
 /// # Errors
 ///
 /// [`DaemonError`] names what could not be set up, or what ended the daemon.
-pub fn run(config: &Config, tables: Tables) -> Result<(), DaemonError> {
+pub fn run(path: &Path, config: Config, tables: Tables) -> Result<(), DaemonError> {
+    let health = Arc::new(Health::new());
     let signals = signals()?;
     let mut mirror = Mirror::open()?;
-    let mut ports = Ports::find(config, &mirror)?;
-    let mut program = XdpProgram::load()?;
-    ports.claim(&mut program, &tables, &mirror)?;
+    let mut ports = Ports::find(&config, &mirror)?;
+    let (first, mut fast_path) = Plan::new(&config, tables)?.begin();
+    ports.announce(&mut fast_path)?;
+    control::tell(&mut fast_path, &first, &mirror, &ports, &config)?;
 
-    let senders = Senders {
-        configured: config.icmp.own,
-        ..Senders::default()
-    };
-    let live = control::picture(&mut mirror, &ports, config.mtu, &senders);
-    let shared = Arc::new(Shared::new(tables, live).map_err(failed("make an event descriptor"))?);
+    let live = control::picture(&mut mirror, &ports, &config);
+    let shared = Arc::new(Shared::new(first, live).map_err(failed("make an event descriptor"))?);
     let (requests, waiting) = crossbeam::channel::bounded(REQUESTS);
     let errors = Errors::new(&config.icmp, waiting, Handover::open()?);
-    let workers = Workers::start(config, &ports, &mut program, &shared, &requests)?;
-    if let Err(error) = ports.attach(&mut program) {
-        workers.stop(&shared);
-        return Err(error);
-    }
+    let workers = Workers::start(&config, &ports, &mut fast_path, &shared, &requests)?;
+    let service = Service::find();
+    let begun = begin(path, &config, &shared, &health).and_then(|begun| {
+        ports.attach(&mut fast_path)?;
+        Ok(begun)
+    });
+    let Begun {
+        mailbox,
+        loader,
+        watch,
+        listener,
+    } = match begun {
+        Ok(begun) => begun,
+        Err(error) => {
+            workers.stop(&shared);
+            return Err(error);
+        }
+    };
+    health.beat();
+    health.set_translating(true);
     info!("translating");
+    service.ready("translating");
 
     let mut control = Control {
         signals,
+        mailbox,
         mirror: &mut mirror,
         ports: &mut ports,
-        program: &mut program,
-        mtu: config.mtu,
+        fast_path: &mut fast_path,
+        changes: Changes::new(path.to_owned(), config, loader),
+        watch,
         shared: &shared,
         workers: &workers,
         errors,
+        health: Arc::clone(&health),
+        service,
     };
     let outcome = control.run();
+    health.set_translating(false);
+    control.service.stopping();
     let errors = control.errors;
-    let xdp_counters = program.detach();
+    drop(listener);
+    let xdp_counters = fast_path.detach();
     info!("XDP program detached");
-    let counters = workers.stop(&shared);
-    let xdp_counters = xdp_counters.unwrap_or_else(|error| {
+    let workers = workers.stop(&shared);
+    let program = xdp_counters.unwrap_or_else(|error| {
         warn!("{error}");
-        Vec::new()
+        XdpCounters::default()
     });
-    report(&counters, &errors.finish(&shared), xdp_counters);
+    let control = errors.finish(&shared);
+    report(&Totals {
+        workers,
+        control,
+        program,
+    });
     outcome
 }
 
-/// Returns a stream that becomes readable when the daemon is told to stop.
-fn signals() -> Result<UnixStream, DaemonError> {
-    let (reader, writer) = UnixStream::pair().map_err(failed("make a socket pair"))?;
-    for signal in [SIGINT, SIGTERM] {
-        let writer = writer.try_clone().map_err(failed("make a socket pair"))?;
-        signal_hook::low_level::pipe::register(signal, writer).map_err(failed("handle signals"))?;
+/// What serves operators, and the ways between it and the control thread.
+struct Begun {
+    mailbox: Mailbox<Letter>,
+    loader: Sender<Job>,
+    watch: Option<Watch>,
+    /// Dropped when the relay can no longer be asked.
+    listener: Option<Listener>,
+}
+
+/// Starts what serves operators.
+fn begin(
+    path: &Path,
+    config: &Config,
+    shared: &Arc<Shared>,
+    health: &Arc<Health>,
+) -> Result<Begun, DaemonError> {
+    let (mailbox, post) = mailbox::mailbox().map_err(failed("make an event descriptor"))?;
+    let loaded = post.clone();
+    let loader = loader::start(move |outcome| loaded.send(Letter::Loaded(outcome)));
+    let loader = loader.map_err(failed("start the loader thread"))?;
+    let watch = match config.control.watch {
+        false => None,
+        true => {
+            let stirred = post.clone();
+            let mut watch = Watch::begin(move || stirred.send(Letter::Stir))?;
+            let eam = config.eam.iter().map(PathBuf::as_path);
+            watch.follow(std::iter::once(path).chain(eam));
+            Some(watch)
+        }
+    };
+    let listener = Listener::open(&config.control)?;
+    let send = move |command| post.send(Letter::Command(command));
+    let access = Access::new(Arc::clone(shared), Arc::clone(health), send);
+    if let Some(listener) = &listener {
+        crate::control::serve(listener, access.clone())
+            .map_err(failed("serve the control socket"))?;
     }
-    Ok(reader)
+    if let Some(address) = config.control.metrics {
+        crate::control::serve_metrics(address, access).map_err(failed("serve metrics"))?;
+    }
+    Ok(Begun {
+        mailbox,
+        loader,
+        watch,
+        listener,
+    })
+}
+
+/// Returns streams that become readable when the daemon is told to stop, or to read its files again.
+fn signals() -> Result<Signals, DaemonError> {
+    let stream = |signals: &[i32]| {
+        let (reader, writer) = UnixStream::pair()?;
+        for signal in signals {
+            signal_hook::low_level::pipe::register(*signal, writer.try_clone()?)?;
+        }
+        Ok(reader)
+    };
+    let stop = stream(&[SIGINT, SIGTERM]).map_err(failed("handle signals"))?;
+    let reload = stream(&[SIGHUP]).map_err(failed("handle signals"))?;
+    Ok(Signals { stop, reload })
 }
 
 /// Logs every counter that moved.
-fn report(workers: &WorkerCounters, errors: &ErrorCounters, program: Vec<(XdpCounter, u64)>) {
-    let mut sum = *workers;
-    sum.verdicts.add(&errors.verdicts);
-    let control = [
-        ("kernel_icmp_errors", errors.sent),
-        ("limited_replies", errors.limited),
-        ("lost_icmp_errors_refused", errors.refused),
-    ];
-    let control = control.map(|(name, count)| (name.to_owned(), count));
-    let program = program
-        .into_iter()
-        .map(|(counter, count)| (counter.name().to_owned(), count));
-    let moved = sum
-        .list()
-        .into_iter()
-        .chain(control)
-        .chain(program)
-        .filter(|(_, count)| *count != 0);
-    for (name, count) in moved {
-        info!("{name} {count}");
+fn report(totals: &Totals) {
+    let counters = totals.counters();
+    for counter in counters.iter().filter(|counter| counter.count != 0) {
+        info!("{} {}", counter.name, counter.count);
     }
 }

@@ -1,16 +1,13 @@
-//! The relay's interfaces: found, claimed in the XDP program's maps, attached, followed as they change.
+//! The relay's interfaces: found, announced to the XDP program, attached, followed as they change.
 
 use super::DaemonError;
 use crate::config::{Config, Interface};
-use crate::driver::bpf::{BpfError, XdpProgram};
+use crate::driver::bpf::{AttachedMode, BpfError};
 use crate::driver::ethtool::Ethtool;
+use crate::fast_path::FastPath;
 use crate::routes::{Link, Mirror};
-use crate::tables::Tables;
-use eam_tables::PrefixSet4;
-use eam_tables::layout::{self, Ownership};
-use ipnet::{Ipv4Net, Ipv6Net};
+use eam_tables::layout;
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use tracing::{info, warn};
 
 /// The longest frame in octets that fits into a chunk of 2048 or of 4096, behind what the kernel keeps
@@ -30,20 +27,18 @@ pub(super) struct Port {
     pub(super) queues: Vec<u32>,
     /// The index in the map of sockets at which those of this port begin.
     pub(super) first_socket: u32,
+    /// Its position among the ports.
+    number: u16,
     mtu: u32,
     mac: [u8; 6],
+    /// How the XDP program is attached, once it is.
+    pub(super) attached: Option<AttachedMode>,
     is_gone: bool,
 }
 
-/// All interfaces of the relay, in the order of the configuration, and who owns which addresses.
+/// All interfaces of the relay, in the order of the configuration.
 pub(super) struct Ports {
     ports: Vec<Port>,
-    /// IPv4 destinations that are the relay's.
-    claimed_v4: PrefixSet4,
-    /// Addresses that the configuration calls the relay's own.
-    configured_own: Vec<IpAddr>,
-    /// Addresses of the machine that the program leaves to the kernel.
-    own: BTreeSet<IpAddr>,
 }
 
 impl Ports {
@@ -51,8 +46,8 @@ impl Ports {
     pub(super) fn find(config: &Config, mirror: &Mirror) -> Result<Self, DaemonError> {
         let mut ports = Vec::new();
         let mut first_socket = 0;
-        for interface in &config.interfaces {
-            let port = find(interface, first_socket, mirror)?;
+        for (number, interface) in (0..).zip(&config.interfaces) {
+            let port = find(interface, number, first_socket, mirror)?;
             first_socket += port.queues.last().map_or(0, |last| last + 1);
             ports.push(port);
         }
@@ -67,18 +62,7 @@ impl Ports {
             );
             return Err(unfit(last, why));
         }
-        let own = config.icmp.own;
-        Ok(Self {
-            ports,
-            claimed_v4: PrefixSet4::default(),
-            configured_own: own
-                .ipv4
-                .map(IpAddr::V4)
-                .into_iter()
-                .chain(own.ipv6.map(IpAddr::V6))
-                .collect(),
-            own: BTreeSet::new(),
-        })
+        Ok(Self { ports })
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Port> {
@@ -104,51 +88,20 @@ impl Ports {
         }
     }
 
-    /// Tells the XDP program which destinations are the relay's, and which interfaces are its ports.
-    pub(super) fn claim(
-        &mut self,
-        program: &mut XdpProgram,
-        tables: &Tables,
-        mirror: &Mirror,
-    ) -> Result<(), DaemonError> {
-        let mappings = tables.eam.entries().iter().map(|eam| eam.ipv4());
-        let denied = |prefix: &Ipv4Net| {
-            tables
-                .denylist4
-                .iter()
-                .any(|denied| denied.contains(prefix))
-        };
-        let translatable = tables
-            .ipv4_translatable
-            .iter()
-            .filter(|prefix| !denied(prefix));
-        let lists = translatable.chain(tables.service_pools.iter());
-        self.claimed_v4 = mappings.chain(lists).collect();
-        for prefix in self.claimed_v4.iter() {
-            program.set_owner_v4(prefix, Ownership::Relay)?;
-        }
-        for prefix in tables
-            .denylist4
-            .iter()
-            .filter(|prefix| self.claimed_v4.contains(prefix.network()))
-        {
-            leave_denied(prefix, program, tables)?;
-        }
-        let prefix = tables.policy.prefix;
-        let prefix = Ipv6Net::new_assert(prefix.network(), prefix.length());
-        program.set_owner_v6(prefix, Ownership::Relay)?;
-        self.disown(program, mirror)?;
+    /// Tells the XDP program which interfaces are the relay's ports.
+    pub(super) fn announce(&self, fast_path: &mut FastPath) -> Result<(), DaemonError> {
         for port in &self.ports {
-            port.announce(program)?;
+            port.announce(fast_path)?;
         }
         Ok(())
     }
 
     /// Attaches the program to every interface.
-    pub(super) fn attach(&self, program: &mut XdpProgram) -> Result<(), DaemonError> {
-        for port in &self.ports {
+    pub(super) fn attach(&mut self, fast_path: &mut FastPath) -> Result<(), DaemonError> {
+        for port in &mut self.ports {
             let name = &port.interface.name;
-            let mode = program.attach(name, port.index, port.interface.xdp)?;
+            let mode = fast_path.attach(name, port.index, port.interface.xdp)?;
+            port.attached = Some(mode);
             info!(
                 "{name}: XDP attached in {mode} mode, {} queues",
                 port.queues.len()
@@ -160,10 +113,9 @@ impl Ports {
     /// Follows what has changed on the interfaces and their addresses.
     pub(super) fn follow(
         &mut self,
-        program: &mut XdpProgram,
+        fast_path: &mut FastPath,
         mirror: &Mirror,
     ) -> Result<(), DaemonError> {
-        self.disown(program, mirror)?;
         for port in &mut self.ports {
             let name = &port.interface.name;
             let Some(link) = mirror.link(port.index) else {
@@ -176,77 +128,23 @@ impl Ports {
             if let Some(mac) = link.mac.filter(|mac| *mac != port.mac) {
                 info!("{name}: the hardware address has changed");
                 port.mac = mac;
-                port.announce(program)?;
+                port.announce(fast_path)?;
             }
         }
         Ok(())
     }
-
-    /// Leaves the machine's own addresses to the kernel, and takes back those that it no longer has.
-    fn disown(&mut self, program: &mut XdpProgram, mirror: &Mirror) -> Result<(), BpfError> {
-        let own: BTreeSet<IpAddr> = mirror
-            .own_addresses()
-            .chain(self.configured_own.iter().copied())
-            .collect();
-        for address in own.difference(&self.own) {
-            match address {
-                IpAddr::V4(address) => {
-                    program.set_owner_v4((*address).into(), Ownership::Kernel)?
-                }
-                IpAddr::V6(address) => {
-                    program.set_owner_v6((*address).into(), Ownership::Kernel)?
-                }
-            }
-        }
-        for address in self.own.difference(&own) {
-            match address {
-                IpAddr::V4(address) => {
-                    let host = Ipv4Net::from(*address);
-                    // A claim of exactly this address had to give way.
-                    match self.claimed_v4.contains(*address) {
-                        true => program.set_owner_v4(host, Ownership::Relay)?,
-                        false => program.clear_owner_v4(host)?,
-                    }
-                }
-                IpAddr::V6(address) => program.clear_owner_v6((*address).into())?,
-            }
-        }
-        self.own = own;
-        Ok(())
-    }
-}
-
-/// Leaves to the kernel what `denylist4` takes away from `ipv4_translatable`, but not what has a mapping or lies in a pool.
-fn leave_denied(
-    denied: Ipv4Net,
-    program: &mut XdpProgram,
-    tables: &Tables,
-) -> Result<(), BpfError> {
-    let stays = |prefix: &Ipv4Net| prefix.contains(&denied);
-    let kept = || {
-        let mappings = tables.eam.entries().iter().map(|eam| eam.ipv4());
-        mappings.chain(tables.service_pools.iter())
-    };
-    if kept().any(|prefix| stays(&prefix)) {
-        return Ok(());
-    }
-    program.set_owner_v4(denied, Ownership::Kernel)?;
-    for prefix in kept().filter(|prefix| denied.contains(prefix)) {
-        program.set_owner_v4(prefix, Ownership::Relay)?;
-    }
-    Ok(())
 }
 
 impl Port {
     /// Writes the interface into the map of ports.
-    fn announce(&self, program: &mut XdpProgram) -> Result<(), BpfError> {
+    fn announce(&self, fast_path: &mut FastPath) -> Result<(), BpfError> {
         let port = layout::Port {
             first_socket: self.first_socket,
             queues: self.queues.last().map_or(0, |last| last + 1),
             mac: self.mac,
-            reserved: [0; 2],
+            number: self.number,
         };
-        program.set_port(self.index, &port)
+        fast_path.set_port(self.index, port)
     }
 }
 
@@ -260,7 +158,12 @@ fn unfit(interface: &Interface, why: impl Into<String>) -> DaemonError {
 }
 
 /// Finds an interface and checks that the relay can use it.
-fn find(interface: &Interface, first_socket: u32, mirror: &Mirror) -> Result<Port, DaemonError> {
+fn find(
+    interface: &Interface,
+    number: u16,
+    first_socket: u32,
+    mirror: &Mirror,
+) -> Result<Port, DaemonError> {
     let Interface { name, place, .. } = interface;
     let found: Option<(u32, &Link)> = mirror.links().find(|(_, link)| link.name == *name);
     let Some((index, link)) = found else {
@@ -322,8 +225,10 @@ fn find(interface: &Interface, first_socket: u32, mirror: &Mirror) -> Result<Por
         index,
         queues,
         first_socket,
+        number,
         mtu: link.mtu,
         mac,
+        attached: None,
         is_gone: false,
     })
 }

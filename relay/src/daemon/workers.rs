@@ -3,14 +3,16 @@
 use super::ports::{Port, Ports};
 use super::{DaemonError, failed};
 use crate::config::Config;
-use crate::driver::bpf::XdpProgram;
+use crate::control::snapshot::Queue;
 use crate::driver::kernel::Handover;
 use crate::errors::Request;
-use crate::stats::WorkerCounters;
+use crate::fast_path::FastPath;
+use crate::stats::{Published, QueueCounters, WorkerCounters};
 use crate::worker::{PortSocket, Shared, Worker};
 use af_xdp::{RingSizes, Socket, SocketConfig, Umem, ZeroCopy};
 use crossbeam::channel::Sender;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use tracing::{error, info};
@@ -18,7 +20,16 @@ use tracing::{error, info};
 /// The running workers.
 pub(super) struct Workers {
     threads: Vec<JoinHandle<()>>,
-    counters: Vec<Arc<Mutex<WorkerCounters>>>,
+    seen: Vec<Seen>,
+    /// The number of the generation by which each worker translates.
+    generations: Vec<Arc<AtomicU64>>,
+}
+
+/// What can be seen of a worker from outside.
+struct Seen {
+    counters: Arc<Mutex<Published>>,
+    /// Its sockets, in their order, with nothing counted.
+    queues: Vec<Queue>,
 }
 
 impl Workers {
@@ -29,7 +40,7 @@ impl Workers {
     pub(super) fn start(
         config: &Config,
         ports: &Ports,
-        program: &mut XdpProgram,
+        fast_path: &mut FastPath,
         shared: &Arc<Shared>,
         requests: &Sender<Request>,
     ) -> Result<Self, DaemonError> {
@@ -45,7 +56,8 @@ impl Workers {
         let count = queues.min(cpus.len()).max(1);
         let mut workers = Self {
             threads: Vec::new(),
-            counters: Vec::new(),
+            seen: Vec::new(),
+            generations: Vec::new(),
         };
         for number in 0..count {
             let started = start_one(
@@ -53,14 +65,15 @@ impl Workers {
                 count,
                 cpus.get(number).copied(),
                 ports,
-                program,
+                fast_path,
                 shared,
                 requests,
             );
             match started {
-                Ok((thread, counters)) => {
+                Ok((thread, seen, generation)) => {
                     workers.threads.push(thread);
-                    workers.counters.push(counters);
+                    workers.seen.push(seen);
+                    workers.generations.push(generation);
                 }
                 Err(error) => {
                     workers.stop(shared);
@@ -84,18 +97,62 @@ impl Workers {
                 error!("a worker panicked");
             }
         }
-        let mut sum = WorkerCounters::default();
-        for counters in self.counters {
-            sum.add(&counters.lock().unwrap_or_else(PoisonError::into_inner));
+        sum(&self.seen)
+    }
+
+    /// Returns the number of workers.
+    pub(super) fn count(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// Returns where each worker says by which generation it translates.
+    pub(super) fn generations(&self) -> &[Arc<AtomicU64>] {
+        &self.generations
+    }
+
+    /// Returns the sum of the workers' counters, as they were published last.
+    pub(super) fn counters(&self) -> WorkerCounters {
+        sum(&self.seen)
+    }
+
+    /// Returns the queues that are served, with what was counted on them.
+    pub(super) fn queues(&self) -> Vec<Queue> {
+        let mut queues = Vec::new();
+        for seen in &self.seen {
+            let published = seen.counters.lock();
+            let published = published.unwrap_or_else(PoisonError::into_inner);
+            let counters = published.queues.iter().copied().map(Some);
+            let counters = counters.chain(std::iter::repeat(None));
+            queues.extend(
+                seen.queues
+                    .iter()
+                    .zip(counters)
+                    .map(|(queue, counters)| Queue {
+                        counters: counters.unwrap_or_default(),
+                        ..queue.clone()
+                    }),
+            );
         }
-        sum
+        queues.sort_by(|one, other| {
+            (&one.interface, one.queue).cmp(&(&other.interface, other.queue))
+        });
+        queues
     }
 }
 
 /// Frames of each socket for the fragments of packets that have to be split.
 const PIECES: u32 = 1024;
 
-type Started = (JoinHandle<()>, Arc<Mutex<WorkerCounters>>);
+type Started = (JoinHandle<()>, Seen, Arc<AtomicU64>);
+
+fn sum(seen: &[Seen]) -> WorkerCounters {
+    let mut sum = WorkerCounters::default();
+    for seen in seen {
+        let published = seen.counters.lock();
+        sum.add(&published.unwrap_or_else(PoisonError::into_inner).counters);
+    }
+    sum
+}
 
 /// Starts worker `number` of `count`.
 fn start_one(
@@ -103,15 +160,16 @@ fn start_one(
     count: usize,
     cpu: Option<usize>,
     ports: &Ports,
-    program: &mut XdpProgram,
+    fast_path: &mut FastPath,
     shared: &Arc<Shared>,
     requests: &Sender<Request>,
 ) -> Result<Started, DaemonError> {
     let (umem, sockets) = open(number, count, ports)?;
+    let mut queues = Vec::new();
     for PortSocket { port, socket } in &sockets {
         let port = ports.iter().nth(*port);
         let first_socket = port.map_or(0, |port| port.first_socket);
-        program.set_socket(first_socket + socket.config().queue, socket)?;
+        fast_path.set_socket(first_socket + socket.config().queue, socket)?;
         let SocketConfig {
             interface, queue, ..
         } = socket.config();
@@ -119,6 +177,13 @@ fn start_one(
             "{interface}: queue {queue} served by worker {number}, {} mode",
             socket.mode()
         );
+        queues.push(Queue {
+            interface: interface.clone(),
+            queue: *queue,
+            worker: number,
+            is_zero_copy: socket.mode() == af_xdp::Mode::ZeroCopy,
+            counters: QueueCounters::default(),
+        });
     }
     let handover = Handover::open()?;
     let worker = Worker::new(
@@ -128,7 +193,11 @@ fn start_one(
         handover,
         requests.clone(),
     )?;
-    let counters = worker.counters();
+    let seen = Seen {
+        counters: worker.counters(),
+        queues,
+    };
+    let generation = worker.generation();
     let shared = shared.clone();
     let thread = std::thread::Builder::new()
         .name(format!("worker-{number}"))
@@ -144,7 +213,8 @@ fn start_one(
                 error!("worker {number}: {error}");
             }
         });
-    Ok((thread.map_err(failed("start a worker thread"))?, counters))
+    let thread = thread.map_err(failed("start a worker thread"))?;
+    Ok((thread, seen, generation))
 }
 
 /// Opens the sockets of one worker over one UMEM.

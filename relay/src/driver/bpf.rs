@@ -17,6 +17,8 @@ use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
 use eam_tables::EamTable;
 use eam_tables::layout::{self, Egress, Port, Settings, State, XdpCounter};
 use ipnet::Ipv4Net;
+use relay_core::Direction;
+use relay_core::counters::Counters;
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::io;
@@ -314,10 +316,7 @@ impl XdpProgram {
     ///
     /// [`BpfError::Map`] if the kernel refuses to tell.
     pub fn counters(&self) -> Result<XdpCounters, BpfError> {
-        let values = self
-            .counters
-            .get(&0, 0)
-            .map_err(in_map(layout::COUNTERS))?;
+        let values = self.counters.get(&0, 0).map_err(in_map(layout::COUNTERS))?;
         let mut sum = XdpCounters::default();
         for value in values.iter() {
             sum.add(&XdpCounters(*value));
@@ -424,6 +423,25 @@ impl XdpCounters {
     /// Returns one of the numbers.
     pub fn get(&self, counter: XdpCounter) -> u64 {
         self.0[counter.index()]
+    }
+
+    /// Adds the packets that were translated to those of the workers.
+    pub fn add_to(&self, verdicts: &mut Counters) {
+        for (direction, packets, octets) in [
+            (
+                Direction::V4ToV6,
+                XdpCounter::PacketsV4ToV6,
+                XdpCounter::OctetsV4ToV6,
+            ),
+            (
+                Direction::V6ToV4,
+                XdpCounter::PacketsV6ToV4,
+                XdpCounter::OctetsV6ToV4,
+            ),
+        ] {
+            verdicts.add_forwarded(direction, self.get(packets), self.get(octets));
+        }
+        verdicts.add_hairpinned(self.get(XdpCounter::Hairpinned));
     }
 
     /// Lists all numbers.

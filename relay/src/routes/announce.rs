@@ -65,7 +65,8 @@ fn dependence<P: Prefix>(family: &Family<P>) -> Memory {
             memory.on = Memory::NOTHING;
             return memory;
         }
-        if routes.iter().any(|route| route.target.hops.len() > 1) || P::HOPS_JOIN && routes.len() > 1
+        if routes.iter().any(|route| route.target.hops.len() > 1)
+            || P::HOPS_JOIN && routes.len() > 1
         {
             memory.on = Memory::ON_BOTH;
         }

@@ -120,6 +120,28 @@ impl KernelReason {
             Self::NotUnderstood => "not_understood",
         }
     }
+
+    /// Returns one line that explains the reason to an operator.
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::NoRoute => "No route covers the destination.",
+            Self::LocalAddress => "The destination is an address of this machine.",
+            Self::NoNeighbour => "The hardware address of the next hop is not known yet.",
+            Self::NotOurInterface => {
+                "The route leads out of an interface that is not the relay's, nor a VLAN on one."
+            }
+            Self::SpecialRoute => {
+                "The route does not simply forward (blackhole, unreachable, encapsulation), or the destination is multicast or link-local."
+            }
+            Self::PolicyRules => {
+                "The machine has policy rules, so the destination alone does not decide."
+            }
+            Self::LinkDown => {
+                "The interface of the route, or the one below it, is down or without carrier."
+            }
+            Self::NotUnderstood => "The kernel has a route or rule that the relay cannot decode.",
+        }
+    }
 }
 
 /// A frozen picture of the kernel's routes and neighbours, to be shared by the workers.

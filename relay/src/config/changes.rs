@@ -1,0 +1,131 @@
+//! What a new configuration changes in a running relay, and what it cannot.
+
+use super::{Config, Interface};
+
+/// A new configuration, as far as it can take effect without a restart.
+#[derive(Debug)]
+pub struct Change {
+    /// The configuration to go on with.
+    pub config: Config,
+    /// The keys with new values that need a restart; `config` has their old ones.
+    pub needs_restart: Vec<&'static str>,
+}
+
+impl Config {
+    /// Returns what remains of `next` when the relay that runs with `self` goes on without a restart.
+    ///
+    /// Interfaces, workers and what the relay listens on are made once, when it starts. Everything that decides about a
+    /// packet can change.
+    pub fn changed_to(&self, next: Self) -> Change {
+        // Taken apart in full, so that nobody can add a key without deciding about it.
+        let Self {
+            mut policy,
+            eam,
+            ipv4_translatable,
+            service_pools,
+            denylist4,
+            interfaces,
+            fast_path,
+            forwarding,
+            mtu,
+            icmp,
+            control,
+            cpus,
+        } = next;
+        // Not from the file: it is drawn when the relay starts.
+        policy.identification_key = self.policy.identification_key;
+        let restarts = [
+            ("interfaces", !are_same(&self.interfaces, &interfaces)),
+            ("control.socket", self.control.socket != control.socket),
+            ("control.group", self.control.group != control.group),
+            ("control.metrics", self.control.metrics != control.metrics),
+            ("control.watch", self.control.watch != control.watch),
+            ("workers.cpus", self.cpus != cpus),
+        ];
+        let config = Self {
+            policy,
+            eam,
+            ipv4_translatable,
+            service_pools,
+            denylist4,
+            interfaces: self.interfaces.clone(),
+            fast_path,
+            forwarding,
+            mtu,
+            icmp,
+            control: self.control.clone(),
+            cpus: self.cpus.clone(),
+        };
+        Change {
+            config,
+            needs_restart: restarts
+                .into_iter()
+                .filter_map(|(key, differs)| differs.then_some(key))
+                .collect(),
+        }
+    }
+}
+
+/// Compares interfaces without their places in the file.
+fn are_same(one: &[Interface], other: &[Interface]) -> bool {
+    one.len() == other.len()
+        && one.iter().zip(other).all(|(one, other)| {
+            let Interface {
+                name,
+                place: _,
+                xdp,
+                queues,
+                zero_copy,
+            } = one;
+            *name == other.name
+                && *xdp == other.xdp
+                && *queues == other.queues
+                && *zero_copy == other.zero_copy
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::read;
+    use super::*;
+    use std::path::Path;
+
+    fn config(text: &str) -> Config {
+        let contents = read::read(Path::new("relay.yaml"), text);
+        contents.config.expect("there are no errors")
+    }
+
+    #[test]
+    fn what_needs_a_restart_keeps_its_value_and_is_named() {
+        let mut running = config("prefix: 2001:db8:46::/96\ninterfaces: [{ name: eth0 }]\n");
+        running.policy.identification_key = 7;
+        let next = config(
+            "# Moved by a line.\nprefix: 2001:db8:47::/96\ninterfaces: [{ name: eth0 }]\n\
+             icmp: { rate: 5 }\n",
+        );
+        let change = running.changed_to(next.clone());
+        assert_eq!(change.needs_restart, [""; 0]);
+        assert_eq!(change.config.policy.prefix, next.policy.prefix);
+        assert_eq!(change.config.policy.identification_key, 7);
+        assert_eq!(change.config.icmp.rate, Some(5));
+
+        let next = config(
+            "prefix: 2001:db8:47::/96\ninterfaces: [{ name: eth1 }]\n\
+             control: { watch: on, socket: off }\nworkers: { cpus: [0] }\n",
+        );
+        let change = running.changed_to(next.clone());
+        assert_eq!(
+            change.needs_restart,
+            [
+                "interfaces",
+                "control.socket",
+                "control.watch",
+                "workers.cpus"
+            ]
+        );
+        assert_eq!(change.config.interfaces, running.interfaces);
+        assert_eq!(change.config.control, running.control);
+        assert_eq!(change.config.cpus, None);
+        assert_eq!(change.config.policy.prefix, next.policy.prefix);
+    }
+}

@@ -1,0 +1,83 @@
+//! The other end of the control socket: what the command line asks with.
+
+use super::protocol::{Answer, Line, Request};
+use serde_json::Value;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No relay listens there.
+    #[error(
+        "no relay is listening on {}: {source}; is it running? `--socket` takes the `control.socket` of its configuration",
+        .path.display()
+    )]
+    NoRelay {
+        /// Where.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The process may not use the socket.
+    #[error("control socket {}: permission denied; it is for root, the relay's user and the members of `control.group`", .0.display())]
+    Forbidden(PathBuf),
+    /// The connection broke.
+    #[error("control socket: {0}")]
+    Broken(#[from] io::Error),
+    /// The relay speaks differently.
+    #[error("control socket: the answer cannot be read: {0}")]
+    Foreign(#[from] serde_json::Error),
+}
+
+/// A connection to a running relay.
+#[derive(Debug)]
+pub struct Client {
+    reader: BufReader<UnixStream>,
+}
+
+impl Client {
+    /// Connects to the relay that listens at `path`.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::NoRelay`] if there is none, [`ClientError::Forbidden`] if it is not for this user.
+    pub fn connect(path: &Path) -> Result<Self, ClientError> {
+        let stream = UnixStream::connect(path).map_err(|source| match source.kind() {
+            io::ErrorKind::PermissionDenied => ClientError::Forbidden(path.to_owned()),
+            _ => ClientError::NoRelay {
+                path: path.to_owned(),
+                source,
+            },
+        })?;
+        Ok(Self {
+            reader: BufReader::new(stream),
+        })
+    }
+
+    /// Sends a request; gives every item to `take` and returns the last line of the answer.
+    ///
+    /// # Errors
+    ///
+    /// The connection breaks, or what comes is not the protocol; or `take` has enough.
+    pub fn ask(
+        &mut self,
+        request: &Request,
+        mut take: impl FnMut(Value) -> io::Result<()>,
+    ) -> Result<Answer, ClientError> {
+        self.reader.get_mut().write_all(request.emit().as_bytes())?;
+        let mut line = String::new();
+        loop {
+            line.clear();
+            if self.reader.read_line(&mut line)? == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+            }
+            match serde_json::from_str(&line)? {
+                Line::Item(item) => take(item.item)?,
+                Line::Answer(answer) => return Ok(answer),
+            }
+        }
+    }
+}

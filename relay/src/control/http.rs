@@ -1,0 +1,139 @@
+//! Metrics and health over HTTP: as much of it as Prometheus and load balancers need, one request a connection.
+
+use super::access::Access;
+use super::metrics::exposition;
+use super::process::{Process, ProcessFigures};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::{Duration, SystemTime};
+use tracing::{debug, info, warn};
+
+/// The longest head of a request in octets.
+const MAX_HEAD: u64 = 8 * 1024;
+/// How long a client may take to send its request, and to read the answer. Clients are served one after the other.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long to wait before the address is tried again, and before the next client when one could not be accepted.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// What a request is answered.
+struct Response {
+    status: &'static str,
+    kind: &'static str,
+    body: String,
+}
+
+impl Response {
+    fn text(status: &'static str, body: impl Into<String>) -> Self {
+        Self {
+            status,
+            kind: "text/plain; charset=utf-8",
+            body: body.into(),
+        }
+    }
+}
+
+/// Serves metrics for as long as the process lives. An address that the machine does not have yet is waited for.
+///
+/// # Errors
+///
+/// There cannot be another thread.
+pub fn serve(address: SocketAddr, access: Access) -> io::Result<()> {
+    let process = Process {
+        started: SystemTime::now() - access.health.uptime(),
+    };
+    let thread = thread::Builder::new().name("metrics".to_owned());
+    thread.spawn(move || {
+        let listener = listen(address);
+        loop {
+            match listener.accept() {
+                Ok((stream, _)) => {
+                    if let Err(error) = answer(&stream, &access, &process) {
+                        debug!("metrics: {error}");
+                    }
+                }
+                Err(error) => {
+                    warn!("metrics: {error}");
+                    thread::sleep(PAUSE);
+                }
+            }
+        }
+    })?;
+    Ok(())
+}
+
+fn listen(address: SocketAddr) -> TcpListener {
+    let mut is_first = true;
+    loop {
+        match TcpListener::bind(address) {
+            Ok(listener) => {
+                info!("metrics at http://{address}/metrics");
+                return listener;
+            }
+            Err(error) if is_first => {
+                warn!("metrics: cannot listen on {address}: {error}; trying again");
+                is_first = false;
+            }
+            Err(_) => {}
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+fn answer(stream: &TcpStream, access: &Access, process: &Process) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut reader = BufReader::new(stream).take(MAX_HEAD);
+    let mut request = String::new();
+    reader.read_line(&mut request)?;
+    // The rest of the head says nothing of interest, but has to be read before the connection is closed.
+    let mut line = String::new();
+    while reader.read_line(&mut line)? > 0 && !line.trim().is_empty() {
+        line.clear();
+    }
+    let mut words = request.split_whitespace();
+    let (method, target) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+    let Response { status, kind, body } = respond(method, target, access, process);
+    let length = body.len();
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    );
+    let mut stream = stream;
+    stream.write_all(head.as_bytes())?;
+    match method {
+        "HEAD" => Ok(()),
+        _ => stream.write_all(body.as_bytes()),
+    }
+}
+
+fn respond(method: &str, target: &str, access: &Access, process: &Process) -> Response {
+    if !matches!(method, "GET" | "HEAD") {
+        return Response::text("405 Method Not Allowed", "only GET and HEAD\n");
+    }
+    let path = target.split('?').next().unwrap_or("");
+    match path {
+        "/metrics" => match access.snapshot() {
+            Ok(snapshot) => {
+                let figures = ProcessFigures::read();
+                Response {
+                    status: "200 OK",
+                    kind: "text/plain; version=0.0.4; charset=utf-8",
+                    body: exposition(&snapshot, &access.health, process, &figures),
+                }
+            }
+            Err(refusal) => Response::text("503 Service Unavailable", format!("{refusal}\n")),
+        },
+        "/healthz" if access.health.is_translating() => Response::text("200 OK", "translating\n"),
+        "/healthz" | "/readyz" if !access.health.is_translating() => {
+            Response::text("503 Service Unavailable", "not translating\n")
+        }
+        "/readyz" if access.health.is_draining() => {
+            Response::text("503 Service Unavailable", "draining\n")
+        }
+        "/readyz" => Response::text("200 OK", "ready\n"),
+        _ => Response::text(
+            "404 Not Found",
+            "there are /metrics, /healthz and /readyz\n",
+        ),
+    }
+}

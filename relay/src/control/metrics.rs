@@ -1,0 +1,272 @@
+//! The metrics, in Prometheus' text format. Names and help of counters come from the one list in [`crate::stats`].
+
+use super::access::Health;
+use super::answer::timestamp;
+use super::process::{Process, ProcessFigures};
+use super::snapshot::Snapshot;
+use std::fmt::{Display, Write};
+
+/// What the name of every metric of the relay begins with.
+const PREFIX: &str = "siit_relay_";
+
+/// Kinds of metrics.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Counter,
+    Gauge,
+}
+
+/// Writes metrics one after the other.
+#[derive(Default)]
+struct Exposition {
+    text: String,
+}
+
+impl Exposition {
+    /// Begins a metric. The name is without prefix, and without `_total`, which every counter has.
+    fn family(&mut self, name: &str, kind: Kind, help: &str) -> String {
+        self.named(&format!("{PREFIX}{name}"), kind, help)
+    }
+
+    /// Begins a metric whose name is not the relay's.
+    fn named(&mut self, name: &str, kind: Kind, help: &str) -> String {
+        let (name, kind) = match kind {
+            Kind::Counter => (format!("{name}_total"), "counter"),
+            Kind::Gauge => (name.to_owned(), "gauge"),
+        };
+        let help = help.replace('\\', "\\\\").replace('\n', " ");
+        // Writing to memory cannot fail.
+        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        name
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        let labels: Vec<String> = labels
+            .iter()
+            .map(|(label, value)| {
+                let value = value.replace('\\', "\\\\").replace('"', "\\\"");
+                format!("{label}=\"{}\"", value.replace('\n', "\\n"))
+            })
+            .collect();
+        let labels = match labels.is_empty() {
+            true => String::new(),
+            false => format!("{{{}}}", labels.join(",")),
+        };
+        let _ = writeln!(self.text, "{name}{labels} {value}");
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        let name = self.family(name, Kind::Gauge, help);
+        self.sample(&name, &[], value);
+    }
+
+    fn counters(&mut self, snapshot: &Snapshot) {
+        let mut family = ("", String::new());
+        for counter in snapshot.totals.counters() {
+            if family.0 != counter.metric {
+                let name = self.family(counter.metric, Kind::Counter, counter.help);
+                family = (counter.metric, name);
+            }
+            self.sample(&family.1, &counter.labels, counter.count);
+        }
+    }
+
+    fn queues(&mut self, snapshot: &Snapshot) {
+        let described = crate::stats::QueueCounters::default().plain();
+        for (position, (name, help, _)) in described.into_iter().enumerate() {
+            let family = self.family(&format!("queue_{name}"), Kind::Counter, help);
+            for queue in &snapshot.queues {
+                let (number, worker) = (queue.queue.to_string(), queue.worker.to_string());
+                let labels = [
+                    ("interface", queue.interface.as_str()),
+                    ("queue", &number),
+                    ("worker", &worker),
+                ];
+                let counted = queue.counters.plain().get(position).map_or(0, |row| row.2);
+                self.sample(&family, &labels, counted);
+            }
+        }
+    }
+
+    fn interfaces(&mut self, snapshot: &Snapshot) {
+        let help = "How the interface is served; always 1.";
+        let name = self.family("interface_info", Kind::Gauge, help);
+        for interface in &snapshot.interfaces {
+            let zero_copy = if interface.is_zero_copy {
+                "zero"
+            } else {
+                "copy"
+            };
+            let labels = [
+                ("interface", interface.name.as_str()),
+                ("xdp", interface.xdp),
+                ("copy", zero_copy),
+            ];
+            self.sample(&name, &labels, 1);
+        }
+        let gauges: [(&str, &str, fn(&super::snapshot::Interface) -> u32); 4] = [
+            (
+                "interface_up",
+                "Whether the interface is up and has carrier.",
+                |interface| u32::from(interface.is_up),
+            ),
+            (
+                "interface_zero_copy",
+                "Whether frames go without a copy between driver and worker.",
+                |interface| u32::from(interface.is_zero_copy),
+            ),
+            (
+                "interface_mtu_bytes",
+                "The MTU of the interface; 0 if it has gone.",
+                |interface| interface.mtu.unwrap_or(0),
+            ),
+            (
+                "interface_queues",
+                "Receive queues of the interface that workers serve.",
+                |interface| interface.queues.len() as u32,
+            ),
+        ];
+        for (name, help, value) in gauges {
+            let name = self.family(name, Kind::Gauge, help);
+            for interface in &snapshot.interfaces {
+                self.sample(&name, &[("interface", &interface.name)], value(interface));
+            }
+        }
+    }
+
+    fn generation(&mut self, snapshot: &Snapshot) {
+        let generation = &snapshot.generation;
+        self.gauge(
+            "generation",
+            "The number of the generation in force.",
+            generation.number,
+        );
+        self.gauge(
+            "mappings",
+            "Explicit address mappings in force.",
+            generation.mappings,
+        );
+        self.gauge(
+            "runtime_mappings",
+            "Mappings in force that were added at runtime and are in no file.",
+            generation.runtime,
+        );
+        self.gauge(
+            "generation_timestamp_seconds",
+            "When the generation was put in force.",
+            timestamp(generation.since),
+        );
+        self.gauge(
+            "generation_age_seconds",
+            "How long the generation has been in force.",
+            generation.age.as_secs_f64(),
+        );
+        let reloads = &snapshot.reloads;
+        let name = self.family("reloads", Kind::Counter, "Reloads, by what became of them.");
+        self.sample(&name, &[("result", "success")], reloads.succeeded);
+        self.sample(&name, &[("result", "failure")], reloads.failed);
+        let last = reloads.last.as_ref();
+        let is_success = last.is_none_or(|last| last.problems.is_empty());
+        self.gauge(
+            "last_reload_successful",
+            "Whether the last reload succeeded, or none was tried.",
+            u8::from(is_success),
+        );
+        self.gauge(
+            "last_reload_timestamp_seconds",
+            "When the last reload ended; 0 if none was tried.",
+            last.map_or(0.0, |last| timestamp(last.at)),
+        );
+        self.gauge(
+            "last_reload_duration_seconds",
+            "How long the last reload took.",
+            last.map_or(0.0, |last| last.duration.as_secs_f64()),
+        );
+    }
+
+    fn process(&mut self, process: &Process, figures: &ProcessFigures) {
+        let name = self.named(
+            "process_cpu_seconds",
+            Kind::Counter,
+            "Total user and system CPU time spent in seconds.",
+        );
+        self.sample(&name, &[], figures.cpu_seconds);
+        for (name, help, value) in [
+            (
+                "process_resident_memory_bytes",
+                "Resident memory size in bytes.",
+                figures.resident_bytes as f64,
+            ),
+            (
+                "process_virtual_memory_bytes",
+                "Virtual memory size in bytes.",
+                figures.virtual_bytes as f64,
+            ),
+            (
+                "process_open_fds",
+                "Number of open file descriptors.",
+                figures.open_fds as f64,
+            ),
+            (
+                "process_max_fds",
+                "Maximum number of open file descriptors.",
+                figures.max_fds as f64,
+            ),
+            (
+                "process_start_time_seconds",
+                "Start time of the process since unix epoch in seconds.",
+                timestamp(process.started),
+            ),
+        ] {
+            let name = self.named(name, Kind::Gauge, help);
+            self.sample(&name, &[], value);
+        }
+    }
+}
+
+/// Returns all metrics as text.
+pub fn exposition(
+    snapshot: &Snapshot,
+    health: &Health,
+    process: &Process,
+    figures: &ProcessFigures,
+) -> String {
+    let mut metrics = Exposition::default();
+    let name = metrics.family("build_info", Kind::Gauge, "The version; always 1.");
+    metrics.sample(&name, &[("version", env!("CARGO_PKG_VERSION"))], 1);
+    metrics.gauge(
+        "translating",
+        "Whether packets are translated.",
+        u8::from(health.is_translating()),
+    );
+    metrics.gauge(
+        "draining",
+        "Whether the operator wants traffic to go elsewhere.",
+        u8::from(health.is_draining()),
+    );
+    metrics.gauge("workers", "Worker threads.", snapshot.workers);
+    metrics.gauge(
+        "uptime_seconds",
+        "Time since the relay was started.",
+        snapshot.uptime.as_secs_f64(),
+    );
+    metrics.counters(snapshot);
+    let limiter = &snapshot.limiter;
+    metrics.gauge(
+        "icmp_rate_limit",
+        "ICMP errors that the relay may originate in a second; +Inf without a limit.",
+        limiter
+            .rate
+            .map_or("+Inf".to_owned(), |rate| rate.to_string()),
+    );
+    metrics.gauge(
+        "icmp_tokens",
+        "ICMP errors that the relay may originate at once.",
+        limiter.tokens,
+    );
+    metrics.generation(snapshot);
+    metrics.interfaces(snapshot);
+    metrics.queues(snapshot);
+    metrics.process(process, figures);
+    metrics.text
+}

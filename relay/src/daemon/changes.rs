@@ -1,0 +1,290 @@
+//! Generations, from the wish for a new one until it is in force: one at a time.
+//!
+//! Whoever wants one waits in a queue. The loader prepares it, it is published, and everybody who waited is told. Nothing of
+//! that holds the control thread up.
+
+use super::control::Control;
+use super::loader::{Base, Job, Loaded, Prepared};
+use super::publish;
+use super::watch::Fingerprint;
+use crate::config::Config;
+use crate::control::snapshot::{LastReload, Reloads};
+use crate::control::{Change, Edit, Refusal};
+use crossbeam::channel::Sender;
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+use tracing::{error, info, warn};
+
+/// How long files have to be left alone before a change of them is a reason to reload.
+const SETTLE: Duration = Duration::from_millis(300);
+
+/// Who is told what became of a wish.
+type Reply = Sender<Result<Change, Refusal>>;
+
+/// What a new generation is wanted for.
+#[derive(Clone)]
+enum Reason {
+    Reload,
+    Edit(Edit),
+}
+
+/// A wish for a new generation.
+struct Wish {
+    reason: Reason,
+    since: Instant,
+    replies: Vec<Reply>,
+    /// Set when it is in force in the workers, and the XDP program has yet to follow.
+    change: Option<Change>,
+}
+
+/// Everything about generations besides what is published.
+pub(super) struct Changes {
+    /// The configuration file.
+    path: PathBuf,
+    config: Arc<Config>,
+    loader: Sender<Job>,
+    waiting: VecDeque<Wish>,
+    current: Option<Wish>,
+    reloads: Reloads,
+    since: (SystemTime, Instant),
+    runtime_mappings: usize,
+    fingerprint: Fingerprint,
+    /// When files that have changed will have been left alone for long enough.
+    settled: Option<Instant>,
+}
+
+impl Changes {
+    pub(super) fn new(path: PathBuf, config: Config, loader: Sender<Job>) -> Self {
+        let mut changes = Self {
+            path,
+            config: Arc::new(config),
+            loader,
+            waiting: VecDeque::new(),
+            current: None,
+            reloads: Reloads::default(),
+            since: (SystemTime::now(), Instant::now()),
+            runtime_mappings: 0,
+            fingerprint: Fingerprint::default(),
+            settled: None,
+        };
+        changes.fingerprint = Fingerprint::take(changes.files());
+        changes
+    }
+
+    /// The configuration in force.
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What became of reloads so far.
+    pub(super) fn reloads(&self) -> &Reloads {
+        &self.reloads
+    }
+
+    /// The number of mappings in force that are in no file.
+    pub(super) fn runtime_mappings(&self) -> usize {
+        self.runtime_mappings
+    }
+
+    /// When the generation was put in force.
+    pub(super) fn since(&self) -> (SystemTime, Instant) {
+        self.since
+    }
+
+    /// The files that the generation came from.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        let eam = self.config.eam.iter().map(PathBuf::as_path);
+        std::iter::once(self.path.as_path()).chain(eam)
+    }
+
+    /// Wishes for a generation from the files as they are. One that waits already does for all who wish it.
+    pub(super) fn reload(&mut self, reply: Option<Reply>) {
+        let mut waiting = self.waiting.iter_mut();
+        if let Some(wish) = waiting.find(|wish| matches!(wish.reason, Reason::Reload)) {
+            wish.replies.extend(reply);
+            return;
+        }
+        self.wish(Reason::Reload, reply);
+    }
+
+    /// Wishes for a generation that differs in one mapping.
+    pub(super) fn edit(&mut self, edit: Edit, reply: Reply) {
+        self.wish(Reason::Edit(edit), Some(reply));
+    }
+
+    fn wish(&mut self, reason: Reason, reply: Option<Reply>) {
+        self.waiting.push_back(Wish {
+            reason,
+            since: Instant::now(),
+            replies: Vec::from_iter(reply),
+            change: None,
+        });
+    }
+
+    /// Takes note that something has happened where the files are.
+    pub(super) fn stir(&mut self, now: Instant) {
+        self.settled = Some(now + SETTLE);
+    }
+
+    /// Returns when the files have to be looked at, if at all.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.settled
+    }
+
+    /// Wishes for a reload if the files have changed and are left alone by now.
+    pub(super) fn look(&mut self, now: Instant) {
+        if self.settled.is_some_and(|settled| now >= settled) {
+            self.settled = None;
+            if Fingerprint::take(self.files()) != self.fingerprint {
+                info!("files have changed");
+                self.reload(None);
+            }
+        }
+    }
+}
+
+impl Control<'_> {
+    /// Has the loader begin with the next wish, if it has nothing to do.
+    pub(super) fn begin_change(&mut self) {
+        let changes = &mut self.changes;
+        if changes.current.is_some() {
+            return;
+        }
+        let Some(wish) = changes.waiting.pop_front() else {
+            return;
+        };
+        let base = Base {
+            config: Arc::clone(&changes.config),
+            tables: self.shared.tables.load_full(),
+        };
+        let job = match &wish.reason {
+            Reason::Reload => {
+                info!("reloading");
+                self.service.reloading();
+                // Taken before they are read: what changes meanwhile is read once more.
+                changes.fingerprint = Fingerprint::take(changes.files());
+                Job::Reload(changes.path.clone(), base)
+            }
+            Reason::Edit(edit) => Job::Edit(edit.clone(), base),
+        };
+        changes.current = Some(wish);
+        // The loader lives as long as this sender does.
+        let _ = changes.loader.send(job);
+    }
+
+    /// Puts what the loader has prepared in force, or says why there is nothing.
+    pub(super) fn take_over(&mut self, loaded: Loaded) {
+        match loaded {
+            Err(refusal) => self.refuse(refusal),
+            Ok(prepared) => {
+                let Prepared {
+                    config,
+                    plan,
+                    runtime_mappings,
+                    change,
+                } = *prepared;
+                let workers = self.workers.generations();
+                let before = match publish::publish(plan, self.shared, workers, self.fast_path) {
+                    Ok(before) => before,
+                    Err(error) => return self.refuse(Refusal::because(error)),
+                };
+                // Freeing a million mappings takes its time.
+                let _ = self.changes.loader.send(Job::Free(before));
+                self.changes.since = (SystemTime::now(), Instant::now());
+                self.changes.runtime_mappings = runtime_mappings;
+                self.errors.follow(&config.icmp);
+                self.changes.config = Arc::new(config);
+                if let Err(error) = self.follow_network() {
+                    warn!("{error}");
+                }
+                if let Some(watch) = &mut self.watch {
+                    watch.follow(self.changes.files());
+                }
+                if let Some(wish) = &mut self.changes.current {
+                    wish.change = Some(change);
+                    if matches!(wish.reason, Reason::Edit(_)) {
+                        // A mapping that was saved is in force already.
+                        self.changes.fingerprint = Fingerprint::take(self.changes.files());
+                    }
+                }
+                self.complete();
+            }
+        }
+    }
+
+    fn refuse(&mut self, refusal: Refusal) {
+        let Some(wish) = self.changes.current.take() else {
+            return;
+        };
+        if let Reason::Reload = wish.reason {
+            error!(
+                "the files were refused; generation {} stays in force",
+                self.generation()
+            );
+            self.finish_reload(wish.since.elapsed(), refusal.problems.clone());
+        }
+        for reply in wish.replies {
+            // Who has lost patience is no matter.
+            let _ = reply.send(Err(refusal.clone()));
+        }
+    }
+
+    /// Tells everybody that the generation is in force everywhere.
+    fn complete(&mut self) {
+        let Some(mut wish) = self.changes.current.take_if(|wish| wish.change.is_some()) else {
+            return;
+        };
+        let duration = wish.since.elapsed();
+        let mut change = wish.change.take().unwrap_or_default();
+        change.duration_seconds = duration.as_secs_f64();
+        let Change {
+            generation,
+            added,
+            removed,
+            changed,
+            kept,
+            needs_restart,
+            ..
+        } = &change;
+        info!(
+            "generation {generation} in force after {duration:.3?}: {added} mappings added, {removed} removed, {changed} changed, {kept} kept"
+        );
+        if !needs_restart.is_empty() {
+            warn!("only a restart changes {}", needs_restart.join(", "));
+        }
+        if let Reason::Reload = wish.reason {
+            self.finish_reload(duration, Vec::new());
+        }
+        for reply in wish.replies {
+            let _ = reply.send(Ok(change.clone()));
+        }
+    }
+
+    fn finish_reload(&mut self, duration: Duration, problems: Vec<String>) {
+        let status = match problems.len() {
+            0 => format!("generation {} in force", self.generation()),
+            count => format!(
+                "generation {} in force; the last reload was refused for {count} problems",
+                self.generation()
+            ),
+        };
+        let reloads = &mut self.changes.reloads;
+        match problems.is_empty() {
+            true => reloads.succeeded += 1,
+            false => reloads.failed += 1,
+        }
+        reloads.last = Some(LastReload {
+            at: SystemTime::now(),
+            duration,
+            problems,
+        });
+        self.service.ready(&status);
+    }
+
+    /// Returns the number of the generation in force.
+    pub(super) fn generation(&self) -> u64 {
+        self.shared.tables.load().generation
+    }
+}
