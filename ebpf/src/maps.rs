@@ -16,7 +16,7 @@ use aya_ebpf::{
     maps::{Array, DevMap, HashMap, LpmTrie, PerCpuArray, XskMap, lpm_trie::Key},
     programs::XdpContext,
 };
-use eam_tables::flat::{Filter, Slot4, Slot6, Slots};
+use eam_tables::flat::{self, Filter, Slot4, Slot6, Slots};
 use eam_tables::layout::{self, CachedHop, Egress, List, Port, Settings, State, XdpCounter};
 
 #[map]
@@ -120,6 +120,41 @@ impl Filter for TableV6 {
     fn word(&self, index: u32) -> Option<u64> {
         FILTER_V6.get(index).copied()
     }
+}
+
+/// Returns the slot of the longest prefix that contains an IPv4 address, without asking the filter.
+#[inline(always)]
+pub(crate) fn longest_v4(address: Ipv4Addr) -> Option<&'static Slot4> {
+    let number = search_v4(address.to_bits()).checked_sub(1)?;
+    EAM_V4.get(number as u32)
+}
+
+/// Returns the slot of the longest prefix that contains an IPv6 address, without asking the filter.
+#[inline(always)]
+pub(crate) fn longest_v6(address: Ipv6Addr) -> Option<&'static Slot6> {
+    let bits = address.to_bits();
+    let number = search_v6((bits >> 64) as u64, bits as u64).checked_sub(1)?;
+    EAM_V6.get(number as u32)
+}
+
+// The searches are functions of their own, and global ones, which take and return numbers: so the verifier looks at them once,
+// and not again wherever they are called.
+
+/// Returns the number of the slot for an IPv4 address plus one; zero if there is none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn search_v4(address: u32) -> u64 {
+    let (shape, address) = (&settings().shape_v4, Ipv4Addr::from_bits(address));
+    flat::longest_v4(shape, &TableV4, address).map_or(0, |number| u64::from(number).wrapping_add(1))
+}
+
+/// Returns the number of the slot for an IPv6 address plus one; zero if there is none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn search_v6(high: u64, low: u64) -> u64 {
+    let address = Ipv6Addr::from_bits((high as u128) << 64 | low as u128);
+    let shape = &settings().shape_v6;
+    flat::longest_v6(shape, &TableV6, address).map_or(0, |number| u64::from(number).wrapping_add(1))
 }
 
 /// A key on the stack, where the verifier wants words at multiples of their size.

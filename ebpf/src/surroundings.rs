@@ -3,7 +3,7 @@
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 use eam_tables::{
-    flat::{self, Slot4, Slot6},
+    flat,
     layout::{List, Settings, State},
 };
 use relay_core::{AddressMap, Network};
@@ -31,28 +31,13 @@ impl Surroundings {
     }
 }
 
-// The searches are functions of their own: they are long, and wanted in several places.
-
-#[inline(never)]
-fn longest_v4(address: u32) -> Option<&'static Slot4> {
-    let shape = &maps::settings().shape_v4;
-    flat::longest_v4(shape, &TableV4, Ipv4Addr::from_bits(address))
-}
-
-#[inline(never)]
-fn longest_v6(high: u64, low: u64) -> Option<&'static Slot6> {
-    let shape = &maps::settings().shape_v6;
-    let address = Ipv6Addr::from_bits((high as u128) << 64 | low as u128);
-    flat::longest_v6(shape, &TableV6, address)
-}
-
 impl AddressMap for Surroundings {
     #[inline(always)]
     fn v4_to_v6(&self, address: Ipv4Addr) -> Option<Ipv6Addr> {
         if !flat::may_match_v4(&self.settings.shape_v4, &TableV4, address) {
             return None;
         }
-        longest_v4(address.to_bits()).map(|slot| slot.translate(address).address)
+        maps::longest_v4(address).map(|slot| slot.translate(address).address)
     }
 
     #[inline(always)]
@@ -60,8 +45,7 @@ impl AddressMap for Surroundings {
         if !flat::may_match_v6(&self.settings.shape_v6, &TableV6, address) {
             return None;
         }
-        let bits = address.to_bits();
-        longest_v6((bits >> 64) as u64, bits as u64).map(|slot| slot.translate(address).address)
+        maps::longest_v6(address).map(|slot| slot.translate(address).address)
     }
 }
 

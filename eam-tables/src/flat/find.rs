@@ -20,7 +20,8 @@ where
     if !may_match_v4(shape, filter, address) {
         return None;
     }
-    longest_v4(shape, slots, address).map(|slot| slot.translate(address))
+    let number = search(shape, slots, Key4::from(address))?;
+    slots.slot(number).map(|slot| slot.translate(address))
 }
 
 /// Translates an IPv6 address by the longest prefix that contains it (RFC 7757, 3.3.2); `None` when there is none.
@@ -38,26 +39,27 @@ where
     if !may_match_v6(shape, filter, address) {
         return None;
     }
-    longest_v6(shape, slots, address).map(|slot| slot.translate(address))
+    let number = search(shape, slots, Key6::from(address))?;
+    slots.slot(number).map(|slot| slot.translate(address))
 }
 
-/// Returns the slot of the longest prefix that contains an IPv4 address, without asking the filter.
+/// Returns the number of the slot of the longest prefix that contains an IPv4 address, without asking the filter.
 #[inline(always)]
-pub fn longest_v4<'a, T: Slots<Slot4> + ?Sized>(
+pub fn longest_v4<T: Slots<Slot4> + ?Sized>(
     shape: &Shape,
-    slots: &'a T,
+    slots: &T,
     address: Ipv4Addr,
-) -> Option<&'a Slot4> {
+) -> Option<u32> {
     search(shape, slots, Key4::from(address))
 }
 
-/// Returns the slot of the longest prefix that contains an IPv6 address, without asking the filter.
+/// Returns the number of the slot of the longest prefix that contains an IPv6 address, without asking the filter.
 #[inline(always)]
-pub fn longest_v6<'a, T: Slots<Slot6> + ?Sized>(
+pub fn longest_v6<T: Slots<Slot6> + ?Sized>(
     shape: &Shape,
-    slots: &'a T,
+    slots: &T,
     address: Ipv6Addr,
-) -> Option<&'a Slot6> {
+) -> Option<u32> {
     search(shape, slots, Key6::from(address))
 }
 
@@ -134,14 +136,13 @@ fn first_slot<K: Key>(shape: &Shape, key: K) -> Option<u32> {
     Some(home(key.hash(turn.level, shape.seed), shape.slots))
 }
 
-/// Returns the slot that knows the longest prefix.
+/// No slot has this number.
+const NONE: u32 = u32::MAX;
+
+/// Returns the number of the slot that knows the longest prefix.
 #[inline(always)]
-fn search<'a, K: Key, T: Slots<K::Slot> + ?Sized>(
-    shape: &Shape,
-    slots: &'a T,
-    key: K,
-) -> Option<&'a K::Slot> {
-    let mut best = None;
+fn search<K: Key, T: Slots<K::Slot> + ?Sized>(shape: &Shape, slots: &T, key: K) -> Option<u32> {
+    let mut best = NONE;
     let mut at = shape.root;
     for _ in 0..K::TURNS {
         let Some(turn) = shape.turns.get(at as usize) else {
@@ -150,43 +151,31 @@ fn search<'a, K: Key, T: Slots<K::Slot> + ?Sized>(
         if turn.level == 0 {
             break;
         }
-        match probe(
-            shape,
-            slots,
-            key.truncate(turn.level.wrapping_sub(1)),
-            turn.level,
-        ) {
-            // The slot of a longer prefix or marker knows at least as much.
-            Some(slot) => {
-                best = Some(slot);
-                at = turn.hit as u32;
+        let key = key.truncate(turn.level.wrapping_sub(1));
+        let home = home(key.hash(turn.level, shape.seed), shape.slots);
+        let mut is_hit = false;
+        for distance in 0..PROBES {
+            let number = home.wrapping_add(distance);
+            let slot = slots.slot(number)?;
+            if key.is_in(turn.level, slot) {
+                is_hit = true;
+                // The slot of a longer prefix or marker knows at least as much. The zero changes nothing but what the BPF verifier
+                // believes: it takes the numbers of all slots for alike, and does not follow each of them to the end.
+                best = if K::is_match(slot) {
+                    number ^ K::zero(slot)
+                } else {
+                    NONE
+                };
+                break;
             }
-            None => at = turn.miss as u32,
+            if K::is_empty(slot) {
+                break;
+            }
         }
+        at = u32::from(if is_hit { turn.hit } else { turn.miss });
     }
     match best {
-        Some(slot) if K::is_match(slot) => Some(slot),
-        Some(_) | None => None,
+        NONE => None,
+        number => Some(number),
     }
-}
-
-/// Returns the slot of exactly this prefix or marker.
-#[inline(always)]
-fn probe<'a, K: Key, T: Slots<K::Slot> + ?Sized>(
-    shape: &Shape,
-    slots: &'a T,
-    key: K,
-    level: u8,
-) -> Option<&'a K::Slot> {
-    let home = home(key.hash(level, shape.seed), shape.slots);
-    for distance in 0..PROBES {
-        let slot = slots.slot(home.wrapping_add(distance))?;
-        if key.is_in(level, slot) {
-            return Some(slot);
-        }
-        if K::is_empty(slot) {
-            return None;
-        }
-    }
-    None
 }

@@ -38,6 +38,9 @@ pub(super) trait Key: Copy {
 
     /// Says whether the slot has found a prefix.
     fn is_match(slot: &Self::Slot) -> bool;
+
+    /// Returns zero, read from the slot.
+    fn zero(slot: &Self::Slot) -> u32;
 }
 
 /// An IPv4 address in the upper 32 bits of a number.
@@ -88,6 +91,12 @@ impl Key for Key4 {
     #[inline(always)]
     fn is_match(slot: &Slot4) -> bool {
         slot.matched != 0
+    }
+
+    #[inline(always)]
+    fn zero(slot: &Slot4) -> u32 {
+        let [zero, _] = slot.reserved;
+        zero as u32
     }
 }
 
@@ -166,6 +175,12 @@ impl Key for Key6 {
     #[inline(always)]
     fn is_match(slot: &Slot6) -> bool {
         slot.matched != 0
+    }
+
+    #[inline(always)]
+    fn zero(slot: &Slot6) -> u32 {
+        let [zero, ..] = slot.reserved;
+        zero as u32
     }
 }
 
