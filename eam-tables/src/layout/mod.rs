@@ -142,10 +142,7 @@ mod tests {
         );
         assert_eq!(octets[offset_of!(Port, queues)..][..4], 7_u32.to_ne_bytes());
         assert_eq!(octets[offset_of!(Port, mac)..][..6], [2, 0, 0, 0, 0, 9]);
-        assert_eq!(
-            octets[offset_of!(Port, number)..],
-            0x0506_u16.to_ne_bytes()
-        );
+        assert_eq!(octets[offset_of!(Port, number)..], 0x0506_u16.to_ne_bytes());
     }
 
     #[test]

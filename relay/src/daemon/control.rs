@@ -231,6 +231,9 @@ impl Control<'_> {
                 housekeeping = now + HOUSEKEEPING;
                 self.mirror.confirm_used_neighbours();
                 self.fast_path.reclaim(now);
+                if self.ports.look_at_redirects() {
+                    self.follow_network()?;
+                }
                 if self.workers.any_ended() {
                     self.health.set_translating(false);
                     return Err(DaemonError::WorkerEnded);
@@ -304,13 +307,7 @@ pub(super) fn tell(
     let OwnAddresses { ipv4, ipv6 } = config.icmp.own;
     let configured = ipv4.map(IpAddr::V4).into_iter().chain(ipv6.map(IpAddr::V6));
     let own = mirror.own_addresses().chain(configured).collect();
-    let egresses = mirror.egresses(&ports.indices());
-    fast_path.follow(
-        tables,
-        own,
-        egresses.into_iter().collect(),
-        mirror.dependence(),
-    )
+    fast_path.follow(tables, own, ports.egresses(mirror), mirror.dependence())
 }
 
 /// Takes a picture of the network for the workers.

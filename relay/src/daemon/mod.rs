@@ -116,7 +116,6 @@ pub fn run(path: &Path, config: Config, tables: Tables) -> Result<(), DaemonErro
     let mut ports = Ports::find(&config, &mirror)?;
     let (first, mut fast_path) = Plan::new(&config, tables)?.begin();
     ports.announce(&mut fast_path)?;
-    control::tell(&mut fast_path, &first, &mirror, &ports, &config)?;
 
     let live = control::picture(&mut mirror, &ports, &config);
     let shared = Arc::new(Shared::new(first, live).map_err(failed("make an event descriptor"))?);
@@ -126,6 +125,14 @@ pub fn run(path: &Path, config: Config, tables: Tables) -> Result<(), DaemonErro
     let service = Service::find();
     let begun = begin(path, &config, &shared, &health).and_then(|begun| {
         ports.attach(&mut fast_path)?;
+        ports.look_at_redirects();
+        control::tell(
+            &mut fast_path,
+            &shared.tables.load(),
+            &mirror,
+            &ports,
+            &config,
+        )?;
         Ok(begun)
     });
     let Begun {

@@ -1,13 +1,14 @@
 //! The relay's interfaces: found, announced to the XDP program, attached, followed as they change.
 
-use super::DaemonError;
+use super::{DaemonError, failed};
 use crate::config::{Config, Interface};
 use crate::driver::bpf::{AttachedMode, BpfError};
 use crate::driver::ethtool::Ethtool;
+use crate::driver::netdev::NetDevices;
 use crate::fast_path::FastPath;
 use crate::routes::{Link, Mirror};
-use eam_tables::layout;
-use std::collections::BTreeSet;
+use eam_tables::layout::{self, Egress};
+use std::collections::{BTreeMap, BTreeSet};
 use tracing::{info, warn};
 
 /// The longest frame in octets that fits into a chunk of 2048 or of 4096, behind what the kernel keeps
@@ -31,6 +32,8 @@ pub(super) struct Port {
     number: u16,
     mtu: u32,
     mac: [u8; 6],
+    /// Whether frames can be redirected to it.
+    takes_redirects: bool,
     /// How the XDP program is attached, once it is.
     pub(super) attached: Option<AttachedMode>,
     is_gone: bool,
@@ -39,6 +42,7 @@ pub(super) struct Port {
 /// All interfaces of the relay, in the order of the configuration.
 pub(super) struct Ports {
     ports: Vec<Port>,
+    devices: NetDevices,
 }
 
 impl Ports {
@@ -62,7 +66,8 @@ impl Ports {
             );
             return Err(unfit(last, why));
         }
-        Ok(Self { ports })
+        let devices = NetDevices::open().map_err(failed("ask the kernel about XDP features"))?;
+        Ok(Self { ports, devices })
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Port> {
@@ -94,6 +99,46 @@ impl Ports {
             port.announce(fast_path)?;
         }
         Ok(())
+    }
+
+    /// Finds out which interfaces take frames that the program redirects; says whether that has changed.
+    pub(super) fn look_at_redirects(&mut self) -> bool {
+        // A frame that came by the kernel's generic path goes out as any other packet.
+        let are_generic = |port: &Port| port.attached == Some(AttachedMode::Generic);
+        let all_generic = self.ports.iter().all(are_generic);
+        let mut has_changed = false;
+        for port in &mut self.ports {
+            let takes = all_generic
+                || match self.devices.takes_redirects(port.index) {
+                    Ok(takes) => takes.unwrap_or(true),
+                    // It has gone.
+                    Err(_) => false,
+                };
+            if takes == port.takes_redirects {
+                continue;
+            }
+            has_changed = true;
+            port.takes_redirects = takes;
+            let name = &port.interface.name;
+            match takes {
+                true => info!("{name}: takes frames from the XDP program"),
+                false => warn!(
+                    "{name}: takes no frames from the XDP program (of a veth pair the other end needs an XDP program, or \
+                     `ethtool -K ... gro on`); what leaves by it goes through the workers"
+                ),
+            }
+        }
+        has_changed
+    }
+
+    /// Returns how frames leave by the interfaces that take what the program redirects, and by VLAN interfaces upon these.
+    pub(super) fn egresses(&self, mirror: &Mirror) -> BTreeMap<u32, Egress> {
+        let takes = |egress: &Egress| {
+            let port = self.ports.get(egress.port as usize);
+            port.is_some_and(|port| port.takes_redirects)
+        };
+        let all = mirror.egresses(&self.indices()).into_iter();
+        all.filter(|(_, egress)| takes(egress)).collect()
     }
 
     /// Attaches the program to every interface.
@@ -228,6 +273,7 @@ fn find(
         number,
         mtu: link.mtu,
         mac,
+        takes_redirects: true,
         attached: None,
         is_gone: false,
     })

@@ -5,6 +5,7 @@ pub mod bpf;
 pub mod ethtool;
 pub mod kernel;
 pub mod namespace;
+pub mod netdev;
 pub mod netlink;
 pub mod object;
 pub mod xdp_link;
