@@ -344,15 +344,17 @@ const ADDITIONS: &[Row] = &[
         &["3:13: `forwarding`: `kernel`: is not available in this version; use `direct`"],
     ),
     (
-        "translation: { atomic_fragments: yes, tcp_mss_clamp: auto }\n",
+        "translation: { atomic_fragments: yes, tcp_mss_clamp: on }\n",
         &[
             "3:34: `translation.atomic_fragments`: `yes`: must be one of `off`, `on`",
-            "3:54: `translation.tcp_mss_clamp`: `auto`: is not available in this version; use `off`",
+            "3:54: `translation.tcp_mss_clamp`: `on`: must be `off`, `auto` or a number from 28 to 65535",
         ],
     ),
     (
-        "translation: { tcp_mss_clamp: 1220 }\n",
-        &["3:31: `translation.tcp_mss_clamp`: `1220`: is not available in this version; use `off`"],
+        "translation: { tcp_mss_clamp: 27 }\n",
+        &[
+            "3:31: `translation.tcp_mss_clamp`: `27`: must be `off`, `auto` or a number from 28 to 65535",
+        ],
     ),
     // Several at once, in the order of the file.
     (

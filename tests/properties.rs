@@ -15,7 +15,7 @@ prefix: 2001:db8:46::/96
 ipv4_translatable: [198.51.100.0/24]
 service_pools: [192.0.2.0/24]
 denylist4: [203.0.113.66]
-translation: { udp_zero_checksum: compute }
+translation: { udp_zero_checksum: compute, tcp_mss_clamp: auto }
 ";
 
 const EAM: &str = r#"
@@ -362,6 +362,71 @@ fn an_invalid_transport_checksum_stays_invalid() {
         },
     );
     assert!(seen > 1000, "only {seen} packets were sent");
+}
+
+/// A lowered segment size is the only difference that the clamp makes, wherever the option stands, and a checksum is as right
+/// or as wrong as it was.
+#[test]
+fn a_segment_size_is_lowered_and_nothing_else() {
+    let relay = |clamp: &str| {
+        let config = format!("prefix: 2001:db8:46::/96\ntranslation: {{ tcp_mss_clamp: {clamp} }}");
+        let (config, tables) = case::configure(&config, EAM);
+        Offline::new(&config, tables)
+    };
+    let (mut plain, mut clamping) = (relay("off"), relay("1000"));
+    let mut seen = [0; 2];
+    repeat(
+        "a_segment_size_is_lowered_and_nothing_else",
+        30_000,
+        |random| {
+            let (client, service) = match random.below(2) {
+                0 => ("203.0.113.50", "192.0.2.1"),
+                _ => ("2001:db8:12:34::1", "2001:db8:46::203.0.113.50"),
+            };
+            let address = |text: &str| -> IpAddr { text.parse().expect("an address") };
+            // NOPs and a timestamp in front, so that the option stands at odd and even offsets; anything behind.
+            let mut options = vec![1; random.below(6)];
+            if random.below(3) == 0 {
+                options.extend([8, 10, 1, 2, 3, 4, 5, 6, 7, 8]);
+            }
+            let announced = random.number() as u16;
+            let at = 20 + options.len() + 2;
+            options.extend([2, 4]);
+            options.extend(announced.to_be_bytes());
+            options.resize(options.len().next_multiple_of(4), 0);
+            let length = random.below(40);
+            let data = [&options[..], &random.octets(length)].concat();
+            let mut packet = packet::packet(address(client), address(service), 6, &data);
+            let header = if packet[0] >> 4 == 4 { 20 } else { 40 };
+            // Data offset and flags make a SYN; what they add to the checksum is taken out of the urgent pointer.
+            let is_valid = random.below(4) > 0;
+            let old = u16::from_be_bytes([packet[header + 12], packet[header + 13]]);
+            let flags = random.one_of(&[0x02, 0x12, 0xc2]);
+            let new = ((20 + options.len() as u16) / 4) << 12 | flags;
+            packet[header + 12..header + 14].copy_from_slice(&new.to_be_bytes());
+            let urgent = u32::from(old) + u32::from(!new) + u32::from(!is_valid);
+            let urgent = (urgent + (urgent >> 16)) as u16;
+            packet[header + 18..header + 20].copy_from_slice(&urgent.to_be_bytes());
+            let expected = match is_valid {
+                true => Checksum::Valid,
+                false => Checksum::Invalid,
+            };
+            let judged = |packet: &[u8]| packet::judge(packet).expect("it is whole").transport;
+            assert_eq!(judged(&packet), expected);
+
+            let unclamped = only(plain.translate(Link::Raw, &packet));
+            let mut clamped = only(clamping.translate(Link::Raw, &packet));
+            assert_eq!(judged(&clamped), expected, "{packet:02x?}");
+            let header = if clamped[0] >> 4 == 4 { 20 } else { 40 };
+            let mss = &mut clamped[header + at..header + at + 2];
+            assert_eq!(mss, announced.min(1000).to_be_bytes());
+            mss.copy_from_slice(&announced.to_be_bytes());
+            clamped[header + 16..header + 18].copy_from_slice(&unclamped[header + 16..header + 18]);
+            assert_eq!(clamped, unclamped);
+            seen[usize::from(announced > 1000)] += 1;
+        },
+    );
+    assert!(seen.into_iter().all(|seen| seen > 100), "{seen:?}");
 }
 
 /// Returns the one packet that was sent.

@@ -2,6 +2,7 @@
 
 mod error;
 mod identification;
+mod mss;
 mod transport;
 mod v4_to_v6;
 mod v6_to_v4;

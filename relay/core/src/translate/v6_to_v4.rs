@@ -3,7 +3,7 @@
 //! ICMP errors are only recognised here; [`super::error`] translates them.
 
 use super::transport::{self, Addresses, Part, Upper};
-use super::{MappedBy, Translator, identification};
+use super::{MappedBy, Translator, identification, mss};
 use crate::address;
 use crate::network::Network;
 use crate::policy::{Hairpin, UdpZeroChecksum};
@@ -12,6 +12,7 @@ use crate::rewrite::{NetworkHeader, Patch, Rewrite, Split};
 use crate::verdict::{Refusal, Reply, Verdict};
 use crate::wire::ipv6::Obstacle;
 use crate::wire::{Octets, icmp, ipv4, ipv6};
+use core::net::IpAddr;
 
 /// The greatest length in octets of an IPv4 packet that is sent without DF (RFC 7915, 5.1).
 pub(super) const MAX_LENGTH_WITHOUT_DF: usize = 1260;
@@ -87,6 +88,10 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
     }
 
     let old = Addresses::V6(header.source, header.destination);
+    let clamped = |patch: Patch, destination: IpAddr| {
+        let ends = [IpAddr::V6(header.source), destination];
+        mss::clamp(translator, packet, upper, patch, ends)
+    };
     let tos = translator.policy.tos.apply(header.traffic_class);
     // RFC 7757, 4.2.2, condition set A: "The destination address was translated using the algorithm in [RFC6052]. The
     // destination address is found in the EAMT."
@@ -116,7 +121,10 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
             cut: upper.offset,
             header: NetworkHeader::v6(new_header, fragment),
             payload: upper.length,
-            patch: translate_upper(packet, upper, icmp_kind, old, new)?,
+            patch: clamped(
+                translate_upper(packet, upper, icmp_kind, old, new)?,
+                IpAddr::V6(destination),
+            ),
         };
         let length = rewrite.header.length() + rewrite.payload;
         let mtu = translator
@@ -173,7 +181,10 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
         cut: upper.offset,
         header: NetworkHeader::V4(new_header),
         payload: upper.length,
-        patch: translate_upper(packet, upper, icmp_kind, old, new)?,
+        patch: clamped(
+            translate_upper(packet, upper, icmp_kind, old, new)?,
+            IpAddr::V4(destination),
+        ),
     };
     if length as u64 <= u64::from(mtu) {
         return Ok(Verdict::Forward(rewrite));
