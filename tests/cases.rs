@@ -4,13 +4,31 @@
 //! twice: as it is, and in Ethernet frames.
 
 use relay::offline::{Link, Offline};
+use relay_core::counters::Counters;
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 use tests::case::{self, Case, Expected};
 use tests::packet::network_offset;
 use tests::sent::{check_sent, is_icmp_error};
 
 /// Addresses of the frames around packets without a link header.
 const ADDRESSES: [u8; 12] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+
+/// Counters that never move: the one family has no header checksum, options or pools, the other no extension headers, and every
+/// IPv4 address has an RFC 6052 form; zero checksums are IPv4's.
+const IMPOSSIBLE: [&str; 10] = [
+    "drop_v4_to_v6_malformed_extensions",
+    "drop_v4_to_v6_segments_left",
+    "drop_v4_to_v6_extension_in_fragment",
+    "drop_v4_to_v6_unmapped_source",
+    "drop_v4_to_v6_unmapped_quotation",
+    "drop_v6_to_v4_header_checksum",
+    "drop_v6_to_v4_malformed_options",
+    "drop_v6_to_v4_source_route",
+    "drop_v6_to_v4_unmapped_service",
+    "drop_v6_to_v4_udp_zero_checksum",
+];
 
 #[test]
 fn golden_packets() {
@@ -52,27 +70,46 @@ fn every_counter_moves_in_some_case() {
         .map(|(name, _)| name.to_string())
         .filter(|name| !cases.iter().any(|case| case.counters.contains_key(name)))
         .collect();
-    // These cannot happen: the one family has no header checksum, options or pools, the other no extension headers, and
-    // every IPv4 address has an RFC 6052 form; zero checksums are IPv4's.
-    let impossible = [
-        "drop_v4_to_v6_malformed_extensions",
-        "drop_v4_to_v6_segments_left",
-        "drop_v4_to_v6_extension_in_fragment",
-        "drop_v4_to_v6_unmapped_source",
-        "drop_v4_to_v6_unmapped_quotation",
-        "drop_v6_to_v4_header_checksum",
-        "drop_v6_to_v4_malformed_options",
-        "drop_v6_to_v4_source_route",
-        "drop_v6_to_v4_unmapped_service",
-        "drop_v6_to_v4_udp_zero_checksum",
-    ];
-    assert_eq!(never.len(), impossible.len(), "{never:#?}");
+    assert_eq!(never.len(), IMPOSSIBLE.len(), "{never:#?}");
     for name in &never {
         assert!(
-            impossible.contains(&name.as_str()),
+            IMPOSSIBLE.contains(&name.as_str()),
             "{name} moves in no case"
         );
     }
+}
+
+/// `docs/counters.md` is made from the counters themselves.
+#[test]
+fn the_counters_are_documented() {
+    let mut page = "# Counters
+
+What the relay counts. A packet that comes in is forwarded, left to the kernel or dropped, and moves one of these counters;
+`_octets`, `_fragments`, `hairpin_packets` and `reply_` say more about packets that are counted elsewhere. `siit-relay
+translate --explain` names them for each packet of a capture, `siit-relay query` for an address.
+
+This page is made from the sources: `SIIT_RELAY_UPDATE_DOCS=1 cargo test -p tests --test cases`.
+
+| counter | meaning | by |
+|---|---|---|
+"
+    .to_owned();
+    for (name, _) in Counters::ZERO.iter() {
+        if IMPOSSIBLE.contains(&name.to_string().as_str()) {
+            continue;
+        }
+        let clause = name.clause().unwrap_or_default();
+        page += &format!("| `{name}` | {} | {clause} |\n", name.describe());
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/counters.md");
+    if std::env::var("SIIT_RELAY_UPDATE_DOCS").is_ok_and(|update| update == "1") {
+        fs::write(&path, &page).expect("it can be written");
+    }
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        found == page,
+        "docs/counters.md is not that of the counters; make it anew with SIIT_RELAY_UPDATE_DOCS=1"
+    );
 }
 
 fn run(case: &Case, link: Link) -> Result<(), String> {
