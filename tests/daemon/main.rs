@@ -21,4 +21,5 @@ mod packets;
 mod path_mtu;
 mod ping;
 mod ports;
+mod sctp;
 mod start_up;
