@@ -105,20 +105,17 @@ impl Host {
             }
         }
         while let Some(event) = association.poll() {
-            match event {
-                Event::Connected => self.is_connected = true,
-                Event::Stream(StreamEvent::Readable { id }) => {
-                    let mut stream = association.stream(id).unwrap();
-                    while let Ok(Some(chunks)) = stream.read() {
-                        let before = self.received.len();
-                        self.received.resize(before + chunks.len(), 0);
-                        chunks.read(&mut self.received[before..]).unwrap();
-                    }
+            if let Event::Stream(StreamEvent::Readable { id }) = event {
+                let mut stream = association.stream(id).unwrap();
+                while let Ok(Some(chunks)) = stream.read() {
+                    let before = self.received.len();
+                    self.received.resize(before + chunks.len(), 0);
+                    chunks.read(&mut self.received[before..]).unwrap();
                 }
-                Event::HandshakeFailed { reason } => panic!("{reason}"),
-                // The library's list of events is open.
-                _ => {}
+            } else if let Event::HandshakeFailed { reason } = event {
+                panic!("{reason}");
             }
+            self.is_connected |= matches!(event, Event::Connected);
         }
         let mut transmits = Vec::new();
         while let Some(transmit) = association.poll_transmit(now) {
