@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use tests::case;
 use tests::packet::{self, Checksum, network_offset};
 use tests::random::{self, Random};
-use tests::sent::check_sent;
+use tests::sent::{check_sent, is_icmp_error};
 
 const CONFIG: &str = "
 prefix: 2001:db8:46::/96
@@ -493,4 +493,97 @@ fn there_is_a_way_back() {
         seen[usize::from(is_by_eam)] += 1;
     });
     assert!(seen.into_iter().all(|seen| seen > 1000), "{seen:?}");
+}
+
+/// A hairpinned packet leaves as it would have after a way through the IPv4 network (RFC 7757, 4.2.2): translated by one relay,
+/// and by another with `hairpin: simple` back again.
+#[test]
+fn hairpinning_is_a_way_through_ipv4() {
+    let relay = |hairpin: &str, policy: &str| {
+        let config =
+            format!("prefix: 2001:db8:46::/96\ntranslation: {{ hairpin: {hairpin}, {policy} }}");
+        let (config, tables) = case::configure(&config, EAM);
+        Offline::new(&config, tables)
+    };
+    let policies = [
+        "udp_zero_checksum: drop",
+        "udp_zero_checksum: compute, tos: 7, traffic_class: 9",
+        "udp_zero_checksum: forward, lowest_ipv6_mtu: 1400",
+        "atomic_fragments: on, lowest_ipv6_mtu: 1500",
+        "tcp_mss_clamp: 1000",
+    ];
+    let mut seen = [0; 3];
+    let mut relays: Vec<[Offline; 3]> = policies
+        .iter()
+        .map(|policy| {
+            let first = format!("{policy}, mtu: {{ ipv4: 65535 }}");
+            [
+                relay("intrinsic", policy),
+                relay("off", &first),
+                relay("simple", policy),
+            ]
+        })
+        .collect();
+    repeat("hairpinning_is_a_way_through_ipv4", 30_000, |random| {
+        let services = [
+            "2001:db8:12:34::1",
+            "2001:db8:cccc::7",
+            "2001:db8:46::203.0.113.50",
+        ];
+        let others = ["2001:db8:46::192.0.2.1", "2001:db8:46::192.0.2.23"];
+        let address = |text: &str| -> IpAddr { text.parse().expect("an address") };
+        let length = match random.below(3) {
+            0 => random.below(1500),
+            _ => random.below(60),
+        };
+        let data = random.octets(length);
+        let protocol = random.one_of(&[6, 17, 17, 58, 33, 132, 50]);
+        let mut original = packet::packet(
+            address(random.one_of(&services)),
+            address(random.one_of(&others)),
+            protocol,
+            &data,
+        );
+        if protocol == 17 && random.below(3) == 0 {
+            original[46..48].fill(0);
+        }
+        let is_fragment = protocol != 58 && random.below(2) == 0;
+        if is_fragment {
+            let flags = random.one_of(&[0, 1, 8, 9, 0x101]) as u16;
+            let mut fragment = vec![original[6], 0];
+            fragment.extend(flags.to_be_bytes());
+            fragment.extend(random.octets(4));
+            original[6] = 44;
+            original.splice(40..40, fragment);
+            let length = (original.len() as u16 - 40).to_be_bytes();
+            original[4..6].copy_from_slice(&length);
+        }
+        decorate_v6(random, &mut original);
+        original[7] = random.one_of(&[3, 64, 255]);
+
+        let number = random.below(relays.len());
+        let [direct, first, second] = &mut relays[number];
+        let sent = direct.translate(Link::Raw, &original);
+        let ipv4 = first.translate(Link::Raw, &original);
+        let mut detour = match ipv4.first().map(|packet| packet[0] >> 4) {
+            Some(4) => ipv4
+                .iter()
+                .flat_map(|packet| second.translate(Link::Raw, packet))
+                .collect(),
+            Some(_) | None => ipv4,
+        };
+        let is_refused =
+            |sent: &[Vec<u8>]| sent.is_empty() || sent.iter().any(|packet| is_icmp_error(packet));
+        if is_refused(&sent) || is_refused(&detour) {
+            assert_eq!(is_refused(&sent), is_refused(&detour), "{original:02x?}");
+            seen[0] += 1;
+            return;
+        }
+        for packet in &mut detour {
+            packet[7] += 1;
+        }
+        assert_eq!(sent, detour, "{}: {original:02x?}", policies[number]);
+        seen[1 + usize::from(sent.len() > 1)] += 1;
+    });
+    assert!(seen.into_iter().all(|seen| seen > 300), "{seen:?}");
 }
