@@ -4,10 +4,7 @@
 //! twice: as it is, and in Ethernet frames.
 
 use relay::offline::{Link, Offline};
-use relay_core::counters::Counters;
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 use tests::case::{self, Case, Expected};
 use tests::packet::network_offset;
 use tests::sent::{check_sent, is_icmp_error};
@@ -76,39 +73,6 @@ fn every_counter_moves_in_some_case() {
             "{name} moves in no case"
         );
     }
-}
-
-/// `docs/counters.md` is made from the counters themselves.
-#[test]
-fn the_counters_are_documented() {
-    let mut page = "# Counters
-
-What the relay counts. A packet that comes in is forwarded, left to the kernel or dropped, and moves one of these counters;
-`_octets`, `_fragments`, `hairpin_packets` and `reply_` say more about packets that are counted elsewhere. `siit-relay
-translate --explain` names them for each packet of a capture, `siit-relay query` for an address.
-
-This page is made from the sources: `SIIT_RELAY_UPDATE_DOCS=1 cargo test -p tests --test cases`.
-
-| counter | meaning | by |
-|---|---|---|
-"
-    .to_owned();
-    for (name, _) in Counters::ZERO.iter() {
-        if IMPOSSIBLE.contains(&name.to_string().as_str()) {
-            continue;
-        }
-        let clause = name.clause().unwrap_or_default();
-        page += &format!("| `{name}` | {} | {clause} |\n", name.describe());
-    }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/counters.md");
-    if std::env::var("SIIT_RELAY_UPDATE_DOCS").is_ok_and(|update| update == "1") {
-        fs::write(&path, &page).expect("it can be written");
-    }
-    let found = fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        found == page,
-        "docs/counters.md is not that of the counters; make it anew with SIIT_RELAY_UPDATE_DOCS=1"
-    );
 }
 
 fn run(case: &Case, link: Link) -> Result<(), String> {

@@ -3,16 +3,16 @@
 //! Each reason is a counter, a name, a line of documentation and a clause at once; [`DropReason::name`],
 //! [`DropReason::describe`] and [`DropReason::clauses`] are all that other places may use.
 
-/// Declares a closed list of reasons, each with its name in counters, its line of documentation and the clause behind it: two,
-/// where the directions of translation have clauses of their own.
+/// Declares a closed list of reasons, each with its name in counters, its line of documentation and the clause behind it, if
+/// there is one: two, where the directions of translation have clauses of their own.
 macro_rules! reasons {
     ($(#[$attribute:meta])* $name:ident {
-        $(#[doc = $text:literal] $variant:ident = $label:literal: $clause:literal $(/ $clause_v6_to_v4:literal)?,)+
+        $(#[doc = $text:literal] $variant:ident = $label:literal $(: $clause:literal $(/ $clause_v6_to_v4:literal)?)?,)+
     }) => {
         $(#[$attribute])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum $name {
-            $(#[doc = concat!($text, "\n\n", $clause $(, "; ", $clause_v6_to_v4)?)] $variant,)+
+            $(#[doc = concat!($text $(, "\n\n", $clause $(, "; ", $clause_v6_to_v4)?)?)] $variant,)+
         }
 
         impl $name {
@@ -30,9 +30,9 @@ macro_rules! reasons {
             }
 
             /// Returns where the rule stands, as the clause of an RFC or a key of the configuration: once, or once for each direction of
-            /// translation in the order of [`Direction::ALL`](crate::Direction::ALL).
+            /// translation in the order of [`Direction::ALL`](crate::Direction::ALL); not at all, where no rule stands behind it.
             pub const fn clauses(self) -> &'static [&'static str] {
-                match self { $(Self::$variant => &[$clause $(, $clause_v6_to_v4)?],)+ }
+                match self { $(Self::$variant => &[$($clause $(, $clause_v6_to_v4)?)?],)+ }
             }
         }
     };

@@ -16,7 +16,7 @@ use core::net::IpAddr;
 /// Returns the `patch` of a transport header that also lowers the announced segment size, if there is one that is too great.
 ///
 /// `ends` are the two hosts, each by the address at which the relay reaches it.
-#[inline]
+#[inline(always)]
 pub(super) fn clamp<N: Network + ?Sized, O: Octets + ?Sized>(
     translator: &Translator<'_, N>,
     packet: &O,
@@ -61,6 +61,7 @@ pub(super) fn clamp<N: Network + ?Sized, O: Octets + ?Sized>(
 /// Returns the size in octets of the greatest segment without options that reaches or leaves the host at `end` whole.
 ///
 /// RFC 9293, 3.7.1 subtracts "the IP and TCP headers" from the MTU. The same segment is 20 octets longer in IPv6.
+#[inline(always)]
 fn greatest_segment<N: Network + ?Sized>(network: &N, end: IpAddr) -> u16 {
     let (mtu, header) = match end {
         IpAddr::V4(end) => (

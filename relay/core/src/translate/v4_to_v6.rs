@@ -140,6 +140,7 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
 /// `new`, with a Fragment header where there has to be one, and the rest changes by `patch`.
 ///
 /// `too_big` makes an error of the next hop's MTU and of the octets by which the packet is longer in IPv6.
+#[inline(always)]
 pub(super) fn send<N: Network + ?Sized>(
     translator: &Translator<'_, N>,
     old: &ipv4::Header,

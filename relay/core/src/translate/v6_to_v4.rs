@@ -170,6 +170,7 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
 ///
 /// RFC 7757, 4.2.2: "The implementation MUST immediately (i.e., prior to forwarding it to the IPv4 network) translate the packet
 /// back to IPv6."
+#[inline(always)]
 fn second_pass<N: Network + ?Sized, O: Octets + ?Sized>(
     translator: &Translator<'_, N>,
     packet: &O,
