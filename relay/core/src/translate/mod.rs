@@ -48,14 +48,22 @@ impl<'a, N: Network + ?Sized> Translator<'a, N> {
     /// packet, as links add them, are allowed.
     #[inline]
     pub fn v4_to_v6<O: Octets + ?Sized>(&self, packet: &O) -> Verdict {
-        v4_to_v6::translate(self, packet).unwrap_or_else(Verdict::from)
+        let verdict = v4_to_v6::translate(self, packet).unwrap_or_else(Verdict::from);
+        match packet.load::<4>(12) {
+            Some(source) => mss::clamp(self, packet, Ipv4Addr::from(source).into(), verdict),
+            None => verdict,
+        }
     }
 
     /// Translates an IPv6 packet (RFC 7915, section 5). Octet 0 is the first of the IPv6 header; octets behind the
     /// packet, as links add them, are allowed.
     #[inline]
     pub fn v6_to_v4<O: Octets + ?Sized>(&self, packet: &O) -> Verdict {
-        v6_to_v4::translate(self, packet).unwrap_or_else(Verdict::from)
+        let verdict = v6_to_v4::translate(self, packet).unwrap_or_else(Verdict::from);
+        match packet.load::<16>(8) {
+            Some(source) => mss::clamp(self, packet, Ipv6Addr::from(source).into(), verdict),
+            None => verdict,
+        }
     }
 
     /// Returns the RFC 6052 form of `address`, unless a rule forbids it.

@@ -3,7 +3,6 @@
 //! ICMP errors are only recognised here; [`super::error`] translates them.
 
 use super::Translator;
-use super::mss;
 use super::transport::{self, Addresses, Part, Upper};
 use crate::address;
 use crate::network::Network;
@@ -13,7 +12,8 @@ use crate::rewrite::{NetworkHeader, Patch, Rewrite, Split};
 use crate::verdict::{Refusal, Reply, Verdict};
 use crate::wire::ipv4::{Options, Received};
 use crate::wire::{Octets, icmp, ipv4, ipv6};
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::Ipv4Addr;
+use core::net::Ipv6Addr;
 
 pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
     translator: &Translator<'_, N>,
@@ -105,16 +105,11 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
             translate_query(packet, upper, kind, old, new)?,
         ),
         // RFC 7915, 4.1: "otherwise, the protocol field MUST be copied from the IPv4 header".
-        None => {
-            let zero = translator.policy.udp_zero_checksum;
-            let patch =
-                transport::patch(packet, upper, old, new, zero).map_err(unless_malformed)?;
-            let ends = [IpAddr::V4(header.source), IpAddr::V6(destination)];
-            (
-                header.protocol,
-                mss::clamp(translator, packet, upper, patch, ends),
-            )
-        }
+        None => (
+            header.protocol,
+            transport::patch(packet, upper, old, new, translator.policy.udp_zero_checksum)
+                .map_err(unless_malformed)?,
+        ),
     };
     let new_header = ipv6::Header {
         traffic_class: translator.policy.traffic_class.apply(header.tos),

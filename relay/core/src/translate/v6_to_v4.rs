@@ -3,7 +3,7 @@
 //! ICMP errors are only recognised here; [`super::error`] translates them.
 
 use super::transport::{self, Addresses, Part, Upper};
-use super::{MappedBy, Translator, identification, mss, v4_to_v6};
+use super::{MappedBy, Translator, identification, v4_to_v6};
 use crate::address;
 use crate::network::Network;
 use crate::policy::{Hairpin, UdpZeroChecksum};
@@ -12,7 +12,7 @@ use crate::rewrite::{NetworkHeader, Patch, Rewrite, Split};
 use crate::verdict::{Refusal, Reply, Verdict};
 use crate::wire::ipv6::Obstacle;
 use crate::wire::{Octets, icmp, ipv4, ipv6};
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::Ipv6Addr;
 
 /// The greatest length in octets of an IPv4 packet that is sent without DF (RFC 7915, 5.1).
 pub(super) const MAX_LENGTH_WITHOUT_DF: usize = 1260;
@@ -146,12 +146,11 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
     let zero = UdpZeroChecksum::Forward;
     let new = Addresses::V4(source, destination);
     let patch = translate_upper(packet, upper, icmp_kind, old, new, zero)?;
-    let ends = [IpAddr::V6(header.source), IpAddr::V4(destination)];
     let rewrite = Rewrite {
         cut: upper.offset,
         header: NetworkHeader::V4(new_header),
         payload: upper.length,
-        patch: mss::clamp(translator, packet, upper, patch, ends),
+        patch,
     };
     let mtu = mtu();
     if length as u64 <= u64::from(mtu) {
@@ -202,8 +201,6 @@ fn second_pass<N: Network + ?Sized, O: Octets + ?Sized>(
         source,
         destination,
     };
-    let ends = [IpAddr::V6(header.source), IpAddr::V6(destination)];
-    let patch = mss::clamp(translator, packet, upper, patch, ends);
     // The IPv4 error would come back as an IPv6 one, and its MTU would be this again.
     let too_big = |mtu, _| Reply::packet_too_big(mtu);
     v4_to_v6::send(translator, first, new_header, upper.offset, patch, too_big)

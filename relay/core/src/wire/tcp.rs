@@ -28,7 +28,7 @@ pub struct MaximumSegmentSize {
 ///
 /// `None` if it has none, is no SYN, in which alone the option has a meaning, or if its options cannot be walked up to
 /// there.
-#[inline(always)]
+#[inline]
 pub fn maximum_segment_size<O: Octets + ?Sized>(
     packet: &O,
     offset: usize,
