@@ -1,4 +1,4 @@
-//! `siit-relay check` and `query`: broken files, each with the place and the words that an operator gets to see.
+//! `siit-relay check`: broken files, each with the place and the words that an operator gets to see.
 
 use std::fs;
 use std::path::Path;
@@ -346,15 +346,17 @@ const ADDITIONS: &[Row] = &[
         &["3:13: `forwarding`: `kernel`: is not available in this version; use `direct`"],
     ),
     (
-        "translation: { atomic_fragments: yes, tcp_mss_clamp: auto }\n",
+        "translation: { atomic_fragments: yes, tcp_mss_clamp: on }\n",
         &[
             "3:34: `translation.atomic_fragments`: `yes`: must be one of `off`, `on`",
-            "3:54: `translation.tcp_mss_clamp`: `auto`: is not available in this version; use `off`",
+            "3:54: `translation.tcp_mss_clamp`: `on`: must be `off`, `auto` or a number from 28 to 65535",
         ],
     ),
     (
-        "translation: { tcp_mss_clamp: 1220 }\n",
-        &["3:31: `translation.tcp_mss_clamp`: `1220`: is not available in this version; use `off`"],
+        "translation: { tcp_mss_clamp: 27 }\n",
+        &[
+            "3:31: `translation.tcp_mss_clamp`: `27`: must be `off`, `auto` or a number from 28 to 65535",
+        ],
     ),
     // Several at once, in the order of the file.
     (
@@ -672,153 +674,4 @@ fn wrong_usage_is_exit_code_2() {
             "{arguments:?}"
         );
     }
-}
-
-const QUERIED: &str = "prefix: 2001:db8:46::/96\ninterfaces: [{ name: lo }]\neam: eam.yaml\n\
-    service_pools: [192.0.2.0/24]\nipv4_translatable: [198.51.100.0/24]\ndenylist4: [198.51.100.9, 203.0.113.66]\n\
-    icmp: { own: { ipv4: 192.0.2.254, ipv6: '2001:db8:46::192.0.2.254' } }\n";
-
-#[test]
-fn queries() {
-    let rows = [
-        (
-            "192.0.2.1",
-            "becomes 2001:db8:12:34::1 by EAM \"web\" 192.0.2.1/32 <-> 2001:db8:12:34::1/128 (eam.yaml:2:5); as a destination: translated",
-        ),
-        (
-            "192.0.2.20",
-            "becomes 2001:db8:cccc::4 by EAM 192.0.2.16/28 <-> 2001:db8:cccc::/124 (eam.yaml:3:5); as a destination: translated",
-        ),
-        (
-            "192.0.2.77",
-            "becomes 2001:db8:46::c000:24d by RFC 6052 under 2001:db8:46::/96; as a destination: dropped: in a service pool without an EAM",
-        ),
-        (
-            "192.0.2.254",
-            "becomes 2001:db8:46::c000:2fe by RFC 6052 under 2001:db8:46::/96; as a destination: left to the kernel: an address of the relay",
-        ),
-        (
-            "198.51.100.7",
-            "becomes 2001:db8:46::c633:6407 by RFC 6052 under 2001:db8:46::/96; as a destination: translated",
-        ),
-        (
-            "198.51.100.9",
-            "is not translated: denylist4 forbids to translate it by RFC 6052; as a destination: left to the kernel: not ours",
-        ),
-        (
-            "203.0.113.50",
-            "becomes 2001:db8:46::cb00:7132 by RFC 6052 under 2001:db8:46::/96; as a destination: left to the kernel: not ours",
-        ),
-        (
-            "127.0.0.1",
-            "is not translated: no packet from or to it is forwarded (RFC 1812, 5.3.7); as a destination: left to the kernel: not ours",
-        ),
-        (
-            "2001:db8:cccc::7",
-            "becomes 192.0.2.23 by EAM 192.0.2.16/28 <-> 2001:db8:cccc::/124 (eam.yaml:3:5); as a destination: left to the kernel: native IPv6",
-        ),
-        (
-            "2001:db8:46::cb00:7132",
-            "becomes 203.0.113.50 by RFC 6052 under 2001:db8:46::/96; as a destination: translated",
-        ),
-        (
-            "2001:db8:46::c000:201",
-            "becomes 192.0.2.1 by RFC 6052 under 2001:db8:46::/96; as a destination: translated and straight back, to 2001:db8:12:34::1",
-        ),
-        (
-            "2001:db8:46::c000:2fe",
-            "becomes 192.0.2.254 by RFC 6052 under 2001:db8:46::/96; as a destination: left to the kernel: an address of the relay",
-        ),
-        (
-            "2001:db8:46::cb00:7142",
-            "is not translated: denylist4 forbids to translate it by RFC 6052; as a destination: dropped",
-        ),
-        (
-            "2001:db8:46::7f00:1",
-            "is not translated: it stands for an IPv4 address that is never forwarded (RFC 1812, 5.3.7); as a destination: dropped",
-        ),
-        (
-            "2001:db8:99::1",
-            "is not translated: no EAM and no translation prefix covers it; as a destination: left to the kernel: native IPv6",
-        ),
-    ];
-    let addresses: Vec<&str> = rows.iter().map(|(address, _)| *address).collect();
-    let output = run(
-        QUERIED,
-        EAM,
-        &[&["query", "--config", "relay.yaml"], &addresses[..]].concat(),
-    );
-    let expected: Vec<String> = rows
-        .iter()
-        .map(|(address, answer)| format!("{address} {answer}"))
-        .collect();
-    assert_eq!(text(&output.stdout).lines().collect::<Vec<_>>(), expected);
-    assert_eq!(output.status.code(), Some(1), "some are not translated");
-    let output = run(
-        QUERIED,
-        EAM,
-        &[
-            "query",
-            "--config",
-            "relay.yaml",
-            "192.0.2.1",
-            "203.0.113.50",
-        ],
-    );
-    assert_eq!(output.status.code(), Some(0));
-}
-
-#[test]
-fn queries_in_json() {
-    let output = run(
-        QUERIED,
-        EAM,
-        &[
-            "query",
-            "--config",
-            "relay.yaml",
-            "--json",
-            "192.0.2.1",
-            "203.0.113.50",
-            "::1",
-        ],
-    );
-    let answers: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let expected = serde_json::json!([
-        {
-            "address": "192.0.2.1",
-            "as_destination": "translated",
-            "becomes": "2001:db8:12:34::1",
-            "eam": { "ipv4": "192.0.2.1/32", "ipv6": "2001:db8:12:34::1/128", "name": "web", "place": "eam.yaml:2:5" },
-            "rule": "eam",
-        },
-        {
-            "address": "203.0.113.50",
-            "as_destination": "left to the kernel: not ours",
-            "becomes": "2001:db8:46::cb00:7132",
-            "prefix": "2001:db8:46::/96",
-            "rule": "rfc6052",
-        },
-        {
-            "address": "::1",
-            "as_destination": "left to the kernel: native IPv6",
-            "becomes": null,
-            "rule": null,
-            "why": "no packet from it is forwarded (RFC 7915, 5.1)",
-        },
-    ]);
-    assert_eq!(answers, expected);
-    assert_eq!(output.status.code(), Some(1));
-}
-
-#[test]
-fn a_query_needs_a_good_configuration() {
-    let output = run(
-        &format!("{GOOD}role: edge\n"),
-        "",
-        &["query", "--config", "relay.yaml", "192.0.2.1"],
-    );
-    assert_eq!(output.status.code(), Some(1));
-    assert!(output.stdout.is_empty());
-    assert!(text(&output.stderr).starts_with("relay.yaml:3:7: `role`"));
 }

@@ -8,14 +8,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use tests::case;
 use tests::packet::{self, Checksum, network_offset};
 use tests::random::{self, Random};
-use tests::sent::check_sent;
+use tests::sent::{check_sent, is_icmp_error};
 
 const CONFIG: &str = "
 prefix: 2001:db8:46::/96
 ipv4_translatable: [198.51.100.0/24]
 service_pools: [192.0.2.0/24]
 denylist4: [203.0.113.66]
-translation: { udp_zero_checksum: compute }
+translation: { udp_zero_checksum: compute, tcp_mss_clamp: auto }
 ";
 
 const EAM: &str = r#"
@@ -364,6 +364,71 @@ fn an_invalid_transport_checksum_stays_invalid() {
     assert!(seen > 1000, "only {seen} packets were sent");
 }
 
+/// A lowered segment size is the only difference that the clamp makes, wherever the option stands, and a checksum is as right
+/// or as wrong as it was.
+#[test]
+fn a_segment_size_is_lowered_and_nothing_else() {
+    let relay = |clamp: &str| {
+        let config = format!("prefix: 2001:db8:46::/96\ntranslation: {{ tcp_mss_clamp: {clamp} }}");
+        let (config, tables) = case::configure(&config, EAM);
+        Offline::new(&config, tables)
+    };
+    let (mut plain, mut clamping) = (relay("off"), relay("1000"));
+    let mut seen = [0; 2];
+    repeat(
+        "a_segment_size_is_lowered_and_nothing_else",
+        30_000,
+        |random| {
+            let (client, service) = match random.below(2) {
+                0 => ("203.0.113.50", "192.0.2.1"),
+                _ => ("2001:db8:12:34::1", "2001:db8:46::203.0.113.50"),
+            };
+            let address = |text: &str| -> IpAddr { text.parse().expect("an address") };
+            // NOPs and a timestamp in front, so that the option stands at odd and even offsets; anything behind.
+            let mut options = vec![1; random.below(6)];
+            if random.below(3) == 0 {
+                options.extend([8, 10, 1, 2, 3, 4, 5, 6, 7, 8]);
+            }
+            let announced = random.number() as u16;
+            let at = 20 + options.len() + 2;
+            options.extend([2, 4]);
+            options.extend(announced.to_be_bytes());
+            options.resize(options.len().next_multiple_of(4), 0);
+            let length = random.below(40);
+            let data = [&options[..], &random.octets(length)].concat();
+            let mut packet = packet::packet(address(client), address(service), 6, &data);
+            let header = if packet[0] >> 4 == 4 { 20 } else { 40 };
+            // Data offset and flags make a SYN; what they add to the checksum is taken out of the urgent pointer.
+            let is_valid = random.below(4) > 0;
+            let old = u16::from_be_bytes([packet[header + 12], packet[header + 13]]);
+            let flags = random.one_of(&[0x02, 0x12, 0xc2]);
+            let new = ((20 + options.len() as u16) / 4) << 12 | flags;
+            packet[header + 12..header + 14].copy_from_slice(&new.to_be_bytes());
+            let urgent = u32::from(old) + u32::from(!new) + u32::from(!is_valid);
+            let urgent = (urgent + (urgent >> 16)) as u16;
+            packet[header + 18..header + 20].copy_from_slice(&urgent.to_be_bytes());
+            let expected = match is_valid {
+                true => Checksum::Valid,
+                false => Checksum::Invalid,
+            };
+            let judged = |packet: &[u8]| packet::judge(packet).expect("it is whole").transport;
+            assert_eq!(judged(&packet), expected);
+
+            let unclamped = only(plain.translate(Link::Raw, &packet));
+            let mut clamped = only(clamping.translate(Link::Raw, &packet));
+            assert_eq!(judged(&clamped), expected, "{packet:02x?}");
+            let header = if clamped[0] >> 4 == 4 { 20 } else { 40 };
+            let mss = &mut clamped[header + at..header + at + 2];
+            assert_eq!(mss, announced.min(1000).to_be_bytes());
+            mss.copy_from_slice(&announced.to_be_bytes());
+            clamped[header + 16..header + 18].copy_from_slice(&unclamped[header + 16..header + 18]);
+            assert_eq!(clamped, unclamped);
+            seen[usize::from(announced > 1000)] += 1;
+        },
+    );
+    assert!(seen.into_iter().all(|seen| seen > 100), "{seen:?}");
+}
+
 /// Returns the one packet that was sent.
 fn only(mut sent: Vec<Vec<u8>>) -> Vec<u8> {
     assert_eq!(sent.len(), 1, "{sent:02x?}");
@@ -428,4 +493,97 @@ fn there_is_a_way_back() {
         seen[usize::from(is_by_eam)] += 1;
     });
     assert!(seen.into_iter().all(|seen| seen > 1000), "{seen:?}");
+}
+
+/// A hairpinned packet leaves as it would have after a way through the IPv4 network (RFC 7757, 4.2.2): translated by one relay,
+/// and by another with `hairpin: simple` back again.
+#[test]
+fn hairpinning_is_a_way_through_ipv4() {
+    let relay = |hairpin: &str, policy: &str| {
+        let config =
+            format!("prefix: 2001:db8:46::/96\ntranslation: {{ hairpin: {hairpin}, {policy} }}");
+        let (config, tables) = case::configure(&config, EAM);
+        Offline::new(&config, tables)
+    };
+    let policies = [
+        "udp_zero_checksum: drop",
+        "udp_zero_checksum: compute, tos: 7, traffic_class: 9",
+        "udp_zero_checksum: forward, lowest_ipv6_mtu: 1400",
+        "atomic_fragments: on, lowest_ipv6_mtu: 1500",
+        "tcp_mss_clamp: 1000",
+    ];
+    let mut seen = [0; 3];
+    let mut relays: Vec<[Offline; 3]> = policies
+        .iter()
+        .map(|policy| {
+            let first = format!("{policy}, mtu: {{ ipv4: 65535 }}");
+            [
+                relay("intrinsic", policy),
+                relay("off", &first),
+                relay("simple", policy),
+            ]
+        })
+        .collect();
+    repeat("hairpinning_is_a_way_through_ipv4", 30_000, |random| {
+        let services = [
+            "2001:db8:12:34::1",
+            "2001:db8:cccc::7",
+            "2001:db8:46::203.0.113.50",
+        ];
+        let others = ["2001:db8:46::192.0.2.1", "2001:db8:46::192.0.2.23"];
+        let address = |text: &str| -> IpAddr { text.parse().expect("an address") };
+        let length = match random.below(3) {
+            0 => random.below(1500),
+            _ => random.below(60),
+        };
+        let data = random.octets(length);
+        let protocol = random.one_of(&[6, 17, 17, 58, 33, 132, 50]);
+        let mut original = packet::packet(
+            address(random.one_of(&services)),
+            address(random.one_of(&others)),
+            protocol,
+            &data,
+        );
+        if protocol == 17 && random.below(3) == 0 {
+            original[46..48].fill(0);
+        }
+        let is_fragment = protocol != 58 && random.below(2) == 0;
+        if is_fragment {
+            let flags = random.one_of(&[0, 1, 8, 9, 0x101]) as u16;
+            let mut fragment = vec![original[6], 0];
+            fragment.extend(flags.to_be_bytes());
+            fragment.extend(random.octets(4));
+            original[6] = 44;
+            original.splice(40..40, fragment);
+            let length = (original.len() as u16 - 40).to_be_bytes();
+            original[4..6].copy_from_slice(&length);
+        }
+        decorate_v6(random, &mut original);
+        original[7] = random.one_of(&[3, 64, 255]);
+
+        let number = random.below(relays.len());
+        let [direct, first, second] = &mut relays[number];
+        let sent = direct.translate(Link::Raw, &original);
+        let ipv4 = first.translate(Link::Raw, &original);
+        let mut detour = match ipv4.first().map(|packet| packet[0] >> 4) {
+            Some(4) => ipv4
+                .iter()
+                .flat_map(|packet| second.translate(Link::Raw, packet))
+                .collect(),
+            Some(_) | None => ipv4,
+        };
+        let is_refused =
+            |sent: &[Vec<u8>]| sent.is_empty() || sent.iter().any(|packet| is_icmp_error(packet));
+        if is_refused(&sent) || is_refused(&detour) {
+            assert_eq!(is_refused(&sent), is_refused(&detour), "{original:02x?}");
+            seen[0] += 1;
+            return;
+        }
+        for packet in &mut detour {
+            packet[7] += 1;
+        }
+        assert_eq!(sent, detour, "{}: {original:02x?}", policies[number]);
+        seen[1 + usize::from(sent.len() > 1)] += 1;
+    });
+    assert!(seen.into_iter().all(|seen| seen > 300), "{seen:?}");
 }

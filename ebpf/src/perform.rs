@@ -74,6 +74,8 @@ fn write<const LINK: usize>(
     *last = ethertype.to_be_bytes();
     frame.store(0, link)?;
     match rewrite.patch {
+        // No plain packet has this one.
+        Patch::TcpMss { .. } => None,
         Patch::None => Some(()),
         Patch::Checksum { at, checksum } => {
             frame.store(payload.wrapping_add(at), checksum.to_be_bytes())

@@ -9,7 +9,7 @@ use crate::memory::MemoryFrame;
 use crate::paths::DUMMY_IPV4;
 use crate::perform::{Frame, LinkHeader, perform, perform_piece};
 use crate::tables::{Paths, Surroundings, Tables};
-use relay_core::counters::Counters;
+use relay_core::counters::{Counters, Name};
 use relay_core::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use relay_core::wire::{Malformed, ipv6};
 use relay_core::{Direction, MAX_ERROR_LENGTH, PassReason, Translator, Verdict};
@@ -27,6 +27,19 @@ pub enum Link {
     Ethernet,
     /// With the network header.
     Raw,
+}
+
+/// What became of one packet.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Offset of the network header in octets, in the frame that arrived and in all that were sent.
+    pub network: usize,
+    /// The family in which the packet arrived, and what the translator said; `None` if it is neither IPv4 nor IPv6.
+    pub verdict: Option<(Direction, Verdict)>,
+    /// What the relay would send, in order.
+    pub sent: Vec<Vec<u8>>,
+    /// The counters that moved, and by how much.
+    pub moved: Vec<(Name, u64)>,
 }
 
 /// What stands in for interfaces, routes and neighbours.
@@ -100,28 +113,54 @@ impl Offline {
         &self.counters
     }
 
+    /// Returns the tables by which packets are translated.
+    pub fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
     /// Translates one packet; returns what the relay would send, in order.
     pub fn translate(&mut self, link: Link, packet: &[u8]) -> Vec<Vec<u8>> {
-        let (network, ethertype) = match link {
-            Link::Ethernet => match ethernet::Header::parse(packet) {
-                Ok(header) => (header.length, header.ethertype),
-                // A frame that ends inside its link header carries nothing.
-                Err(Malformed) => (0, 0),
-            },
-            Link::Raw => match packet.first().map(|octet| octet >> 4) {
-                Some(4) => (0, ETHERTYPE_IPV4),
-                Some(6) => (0, ETHERTYPE_IPV6),
-                Some(_) | None => (0, 0),
-            },
-        };
-        let direction = match ethertype {
-            ETHERTYPE_IPV4 => Direction::V4ToV6,
-            ETHERTYPE_IPV6 => Direction::V6ToV4,
-            _ => {
+        match arrival(link, packet) {
+            Some((network, direction)) => self.process(link, packet, network, direction).1,
+            None => {
                 self.counters.record_pass(PassReason::NotIp);
-                return Vec::new();
+                Vec::new()
+            }
+        }
+    }
+
+    /// Translates one packet, and tells all that became of it.
+    pub fn account(&mut self, link: Link, packet: &[u8]) -> Account {
+        let before = self.counters;
+        let (network, verdict, sent) = match arrival(link, packet) {
+            Some((network, direction)) => {
+                let (verdict, sent) = self.process(link, packet, network, direction);
+                (network, Some((direction, verdict)), sent)
+            }
+            None => {
+                self.counters.record_pass(PassReason::NotIp);
+                (0, None, Vec::new())
             }
         };
+        let counts = self.counters.iter().zip(before.iter());
+        let moved = counts.map(|((name, after), (_, before))| (name, after - before));
+        let moved = moved.filter(|(_, moved)| *moved != 0).collect();
+        Account {
+            network,
+            verdict,
+            sent,
+            moved,
+        }
+    }
+
+    /// Translates the packet whose network header begins at offset `network`, and says what the translator said.
+    fn process(
+        &mut self,
+        link: Link,
+        packet: &[u8],
+        network: usize,
+        direction: Direction,
+    ) -> (Verdict, Vec<Vec<u8>>) {
         let is_sent_to_group =
             link == Link::Ethernet && packet.first().is_some_and(|octet| octet & 1 == 1);
         let link = match link {
@@ -140,7 +179,7 @@ impl Offline {
             Direction::V6ToV4 => translator.v6_to_v4(octets),
         };
         self.counters.record(direction, &verdict);
-        match verdict {
+        let sent = match verdict {
             Verdict::Forward(rewrite) => {
                 let mut frame = MemoryFrame::new(packet, HEADROOM);
                 // There is room for the longest header, so this cannot fail.
@@ -167,7 +206,8 @@ impl Offline {
                 self.carry_out(direction, octets, Task::Reply(reason, reply), &link)
             }
             Verdict::Pass(_) | Verdict::Drop(_) => Vec::new(),
-        }
+        };
+        (verdict, sent)
     }
 
     /// Translates or originates an ICMP error.
@@ -197,5 +237,25 @@ impl Offline {
             }
             Outcome::Limited | Outcome::Nothing => Vec::new(),
         }
+    }
+}
+
+/// Returns where the network header of a packet begins, and its family; `None` if it is neither IPv4 nor IPv6.
+fn arrival(link: Link, packet: &[u8]) -> Option<(usize, Direction)> {
+    match link {
+        Link::Ethernet => match ethernet::Header::parse(packet) {
+            Ok(header) => match header.ethertype {
+                ETHERTYPE_IPV4 => Some((header.length, Direction::V4ToV6)),
+                ETHERTYPE_IPV6 => Some((header.length, Direction::V6ToV4)),
+                _ => None,
+            },
+            // A frame that ends inside its link header carries nothing.
+            Err(Malformed) => None,
+        },
+        Link::Raw => match packet.first().map(|octet| octet >> 4) {
+            Some(4) => Some((0, Direction::V4ToV6)),
+            Some(6) => Some((0, Direction::V6ToV4)),
+            Some(_) | None => None,
+        },
     }
 }

@@ -178,7 +178,9 @@ pub fn perform_piece<F: Frame>(
     link.announce(piece.header.destination(), link_octets);
     piece.header.emit(header_octets);
     payload_octets.copy_from_slice(payload);
-    piece.patch.perform(payload_octets);
+    piece
+        .patch
+        .perform_from(piece.payload.start, payload_octets);
     Ok(())
 }
 

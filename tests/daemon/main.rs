@@ -23,4 +23,5 @@ mod path_mtu;
 mod ping;
 mod ports;
 mod reload;
+mod sctp;
 mod start_up;

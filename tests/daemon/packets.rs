@@ -84,6 +84,42 @@ fn extension_headers_stay_behind() {
     daemon.stop().assert_balanced();
 }
 
+/// Fragments whose Identification ends in zeros: a kernel may take that for none and give each a number of its own.
+#[test]
+fn fragments_without_a_number_are_put_together_behind_the_kernel() {
+    let Some(lab) = Lab::new() else { return };
+    // Policy routing is the kernel's, so it gets all packets.
+    lab.relay_ip("rule add pref 100 lookup main");
+    let mut daemon = lab.start("");
+    let client = udp_socket(&lab.client, CLIENT.into());
+    let to = embedded(CLIENT);
+    for identification in [0x1234_0000_u32, 0x1234_5678] {
+        let ports = (4000, client.local_addr().unwrap().port());
+        let datagram = udp(
+            SERVER.into(),
+            to.into(),
+            ports,
+            b"in two fragments, of course",
+        );
+        let (first, last) = datagram.split_at(16);
+        for (offset_and_flags, part) in [(1_u16, first), (16, last)] {
+            let mut payload = vec![UDP, 0];
+            payload.extend(offset_and_flags.to_be_bytes());
+            payload.extend(identification.to_be_bytes());
+            payload.extend(part);
+            send_packet(&lab.server, to.into(), &ipv6(SERVER, to, 44, &payload));
+        }
+        let mut buffer = [0; 64];
+        let (length, _) = client
+            .recv_from(&mut buffer)
+            .unwrap_or_else(|error| panic!("{identification:#x}: {error}"));
+        assert_eq!(&buffer[..length], b"in two fragments, of course");
+    }
+    let counters = daemon.stop();
+    counters.assert_balanced();
+    assert_eq!(counters.get("kernel_policy_rules"), 4, "{counters:?}");
+}
+
 #[test]
 fn other_transports_keep_their_payload() {
     let Some(lab) = Lab::new() else { return };

@@ -239,6 +239,21 @@ fn tcp_learns_the_relays_own_small_links_by_itself() {
     }
 }
 
+/// With lowered segment sizes, TCP never sends what does not fit: nobody has to be told, and nobody is.
+#[test]
+fn tcp_with_lowered_segment_sizes_needs_no_errors() {
+    for (side, mtu) in [(Side::South, 1400), (Side::North, 1000)] {
+        let Some(lab) = Lab::new() else { return };
+        small_link(&lab, side, mtu);
+        let mut daemon = lab.start("translation: { tcp_mss_clamp: auto }\nicmp: { errors: off }");
+        transfer_tcp(&lab, TRANSFER);
+        let counters = daemon.stop();
+        counters.assert_balanced();
+        let refused = counters.sum("drop_");
+        assert_eq!(refused, 0, "{side:?} {mtu}: {counters:?}");
+    }
+}
+
 #[test]
 fn small_links_beyond_other_routers_are_learnt() {
     for (side, mtu) in [

@@ -63,6 +63,8 @@ xdp_counters! {
     PuntFragment = "xdp_punt_fragment",
     /// Handed to a worker: UDP without a checksum.
     PuntUdpZeroChecksum = "xdp_punt_udp_zero_checksum",
+    /// Handed to a worker: a TCP segment that announces a segment size, which is to be lowered if need be.
+    PuntSegmentSize = "xdp_punt_segment_size",
     /// Handed to a worker: an ICMP message, but no echo.
     PuntIcmp = "xdp_punt_icmp",
     /// Handed to a worker: too long for the next hop, or in need of a Fragment header.
@@ -93,6 +95,7 @@ impl From<PuntReason> for XdpCounter {
             PuntReason::Options => Self::PuntOptions,
             PuntReason::Fragment => Self::PuntFragment,
             PuntReason::UdpZeroChecksum => Self::PuntUdpZeroChecksum,
+            PuntReason::SegmentSize => Self::PuntSegmentSize,
             PuntReason::Icmp => Self::PuntIcmp,
             PuntReason::Length => Self::PuntLength,
             PuntReason::Refused => Self::PuntRefused,

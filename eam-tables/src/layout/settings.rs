@@ -4,7 +4,8 @@ use crate::flat::Shape;
 use core::net::Ipv6Addr;
 use relay_core::address::Prefix;
 use relay_core::policy::{
-    AtomicFragments, Hairpin, Plateaus, Policy, ServiceOctet, UdpZeroChecksum, WkpNonGlobal,
+    AtomicFragments, Hairpin, Plateaus, Policy, ServiceOctet, TcpMssClamp, UdpZeroChecksum,
+    WkpNonGlobal,
 };
 
 /// Name of the global variable with [`Settings`].
@@ -47,8 +48,8 @@ pub struct Settings {
     pub work: u32,
     /// Whether there is any [list](super::LISTS_V4): 0 or 1.
     pub has_lists: u32,
-    /// Zeros, in place of padding.
-    pub reserved: u32,
+    /// [`Policy::tcp_mss_clamp`]: 0 off, 1 anything else.
+    pub tcp_mss_clamp: u32,
 }
 
 /// What the program does with packets that are the relay's.
@@ -93,7 +94,7 @@ impl Settings {
         mtu_v6: u32::MAX,
         work: 0,
         has_lists: 0,
-        reserved: 0,
+        tcp_mss_clamp: 0,
     };
 
     /// Returns the settings for a policy; shapes, MTUs and lists are still those of [`NONE`](Self::NONE).
@@ -113,6 +114,10 @@ impl Settings {
             },
             traffic_class: emit_octet(policy.traffic_class),
             tos: emit_octet(policy.tos),
+            tcp_mss_clamp: match policy.tcp_mss_clamp {
+                TcpMssClamp::Off => 0,
+                TcpMssClamp::Auto | TcpMssClamp::AtMost(_) => 1,
+            },
             lowest_ipv6_mtu: policy.lowest_ipv6_mtu,
             wkp_non_global: match policy.wkp_non_global {
                 WkpNonGlobal::Drop => 0,
@@ -149,6 +154,11 @@ impl Settings {
             udp_zero_checksum: UdpZeroChecksum::Drop,
             mtu_plateaus: Plateaus::RFC_1191,
             interface_object: false,
+            // Which, is a matter for those who lower segment sizes.
+            tcp_mss_clamp: match self.tcp_mss_clamp {
+                0 => TcpMssClamp::Off,
+                _ => TcpMssClamp::Auto,
+            },
             traffic_class: parse_octet(self.traffic_class),
             tos: parse_octet(self.tos),
             atomic_fragments: match self.atomic_fragments {

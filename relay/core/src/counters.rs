@@ -89,6 +89,25 @@ impl Name {
     }
 }
 
+impl Name {
+    /// Returns where the rule stands by which the counter moves, as the clause of an RFC or a key of the configuration; `None`
+    /// where that differs from packet to packet.
+    pub fn clause(&self) -> Option<&'static str> {
+        match self {
+            Self::ForwardedPackets(_) | Self::ForwardedOctets(_) | Self::Fragments(_) => None,
+            Self::Replies(Direction::V4ToV6) => Some("RFC 7915, 4.4"),
+            Self::Replies(Direction::V6ToV4) => Some("RFC 7915, 5.4"),
+            Self::Hairpinned => Some("RFC 7757, 4.2.2"),
+            Self::Passed(reason) => reason.clauses().first().copied(),
+            Self::Dropped(direction, reason) => {
+                let clauses = reason.clauses();
+                let own = clauses.get(*direction as usize);
+                own.or(clauses.first()).copied()
+            }
+        }
+    }
+}
+
 impl Counters {
     /// All counters at zero.
     pub const ZERO: Self = Self {
@@ -279,6 +298,16 @@ mod tests {
             Name::Passed(PassReason::NotOurs).to_string(),
             "pass_not_ours"
         );
+    }
+
+    #[test]
+    fn each_direction_has_its_clause() {
+        let clauses =
+            Direction::ALL.map(|direction| Name::Dropped(direction, DropReason::HopLimit).clause());
+        assert_eq!(clauses, [Some("RFC 7915, 4.1"), Some("RFC 7915, 5.1")]);
+        let clauses = Direction::ALL
+            .map(|direction| Name::Dropped(direction, DropReason::FragmentedIcmp).clause());
+        assert_eq!(clauses, [Some("RFC 7915, 1.2"); 2]);
     }
 
     #[test]

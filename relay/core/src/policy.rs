@@ -24,6 +24,8 @@ pub struct Policy {
     pub wkp_non_global: WkpNonGlobal,
     /// Path MTUs in octets to guess from where a router does not tell one (RFC 1191, 7.1).
     pub mtu_plateaus: Plateaus,
+    /// What happens to the segment sizes that TCP announces in SYNs.
+    pub tcp_mss_clamp: TcpMssClamp,
     /// Whether a translated ICMP error names the IPv6 source that it had, if that could not be translated (RFC 6791, 4).
     pub interface_object: bool,
     /// Secret from which IPv4 Identifications are made, so that nobody outside can predict them (RFC 7739).
@@ -43,6 +45,7 @@ impl Policy {
             lowest_ipv6_mtu: 1280,
             wkp_non_global: WkpNonGlobal::Drop,
             mtu_plateaus: Plateaus::RFC_1191,
+            tcp_mss_clamp: TcpMssClamp::Off,
             interface_object: true,
             identification_key: 0,
         }
@@ -151,6 +154,17 @@ impl ServiceOctet {
             Self::Set(value) => value,
         }
     }
+}
+
+/// Treatment of the Maximum Segment Size that a TCP SYN announces (RFC 9293, 3.7.1). It is never raised, and never added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TcpMssClamp {
+    /// It stays as it is.
+    Off,
+    /// It is lowered to what the MTUs towards both hosts leave for a segment.
+    Auto,
+    /// It is lowered to this number of octets.
+    AtMost(u16),
 }
 
 /// Treatment of non-global IPv4 addresses under the Well-Known Prefix (RFC 6052, 3.1).

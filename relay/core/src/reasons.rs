@@ -1,15 +1,18 @@
 //! Why packets are dropped or left to the kernel: closed lists.
 //!
-//! Each reason is a counter, a name and a line of documentation at once; [`DropReason::name`] and
-//! [`DropReason::describe`] are all that other places may use.
+//! Each reason is a counter, a name, a line of documentation and a clause at once; [`DropReason::name`],
+//! [`DropReason::describe`] and [`DropReason::clauses`] are all that other places may use.
 
-/// Declares a closed list of reasons, each with its name in counters and its line of documentation.
+/// Declares a closed list of reasons, each with its name in counters, its line of documentation and the clause behind it, if
+/// there is one: two, where the directions of translation have clauses of their own.
 macro_rules! reasons {
-    ($(#[$attribute:meta])* $name:ident { $(#[doc = $text:literal] $variant:ident = $label:literal,)+ }) => {
+    ($(#[$attribute:meta])* $name:ident {
+        $(#[doc = $text:literal] $variant:ident = $label:literal $(: $clause:literal $(/ $clause_v6_to_v4:literal)?)?,)+
+    }) => {
         $(#[$attribute])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum $name {
-            $(#[doc = $text] $variant,)+
+            $(#[doc = concat!($text $(, "\n\n", $clause $(, "; ", $clause_v6_to_v4)?)?)] $variant,)+
         }
 
         impl $name {
@@ -25,6 +28,12 @@ macro_rules! reasons {
             pub const fn describe(self) -> &'static str {
                 match self { $(Self::$variant => $text.trim_ascii(),)+ }
             }
+
+            /// Returns where the rule stands, as the clause of an RFC or a key of the configuration: once, or once for each direction of
+            /// translation in the order of [`Direction::ALL`](crate::Direction::ALL); not at all, where no rule stands behind it.
+            pub const fn clauses(self) -> &'static [&'static str] {
+                match self { $(Self::$variant => &[$($clause $(, $clause_v6_to_v4)?)?],)+ }
+            }
         }
     };
 }
@@ -33,11 +42,11 @@ reasons! {
     /// Why a packet is left to the kernel.
     PassReason {
         /// The frame carries neither IPv4 nor IPv6.
-        NotIp = "not_ip",
+        NotIp = "not_ip": "RFC 7915, 1.1",
         /// The destination is one of the machine's own addresses.
-        OwnAddress = "own_address",
+        OwnAddress = "own_address": "RFC 7915, 4.6 and 5.6",
         /// No EAM, prefix or pool covers the destination: native traffic.
-        NotOurs = "not_ours",
+        NotOurs = "not_ours": "RFC 7915, 4.6 and 5.6",
     }
 }
 
@@ -52,6 +61,8 @@ reasons! {
         Fragment = "fragment",
         /// A UDP packet has no checksum.
         UdpZeroChecksum = "udp_zero_checksum",
+        /// A TCP segment announces a segment size, which is to be lowered if need be.
+        SegmentSize = "segment_size",
         /// The packet is an ICMP message, but no echo.
         Icmp = "icmp",
         /// The translated packet does not fit the next hop's MTU, or needs a Fragment header.
@@ -67,53 +78,53 @@ reasons! {
     /// Why a packet is dropped.
     DropReason {
         /// The network header is truncated, has a wrong version, or contradicts the length of the packet.
-        MalformedHeader = "malformed_header",
-        /// The IPv4 header checksum is wrong (RFC 1812, 5.2.2).
-        HeaderChecksum = "header_checksum",
-        /// The IPv4 options cannot be walked (RFC 1812, 5.2.4.1).
-        MalformedOptions = "malformed_options",
-        /// The packet has an unexpired source route (RFC 7915, 4.1).
-        SourceRoute = "source_route",
+        MalformedHeader = "malformed_header": "RFC 1812, 5.2.2" / "RFC 8200, 3",
+        /// The IPv4 header checksum is wrong.
+        HeaderChecksum = "header_checksum": "RFC 1812, 5.2.2",
+        /// The IPv4 options cannot be walked.
+        MalformedOptions = "malformed_options": "RFC 1812, 5.2.4.1",
+        /// The packet has an unexpired source route.
+        SourceRoute = "source_route": "RFC 7915, 4.1",
         /// The chain of IPv6 extension headers is truncated or has too many links.
-        MalformedExtensions = "malformed_extensions",
-        /// A Routing header has segments left (RFC 7915, 5.1).
-        SegmentsLeft = "segments_left",
+        MalformedExtensions = "malformed_extensions": "RFC 8200, 4",
+        /// A Routing header has segments left.
+        SegmentsLeft = "segments_left": "RFC 7915, 5.1",
         /// The source can never be the sender of a forwarded packet: loopback, multicast, link-local, unspecified.
-        IllegalSource = "illegal_source",
+        IllegalSource = "illegal_source": "RFC 7915, 4.1" / "RFC 7915, 5.1",
         /// The destination can never be the target of a forwarded unicast packet.
-        IllegalDestination = "illegal_destination",
+        IllegalDestination = "illegal_destination": "RFC 1812, 5.3.7",
         /// The source has no EAM and does not lie under the translation prefix.
-        UnmappedSource = "unmapped_source",
+        UnmappedSource = "unmapped_source": "RFC 7915, 5.1",
         /// The destination lies in a service pool but has no EAM.
-        UnmappedService = "unmapped_service",
+        UnmappedService = "unmapped_service": "RFC 7755, 2",
         /// RFC 6052 would have to translate an address that denylist4 forbids.
-        Denied = "denied",
-        /// The Well-Known Prefix would stand for a non-global IPv4 address (RFC 6052, 3.1).
-        WkpNonGlobal = "wkp_non_global",
+        Denied = "denied": "denylist4",
+        /// The Well-Known Prefix would stand for a non-global IPv4 address.
+        WkpNonGlobal = "wkp_non_global": "RFC 6052, 3.1",
         /// TTL or hop limit is used up.
-        HopLimit = "hop_limit",
-        /// An ICMP message is fragmented (RFC 7915, 1.2).
-        FragmentedIcmp = "fragmented_icmp",
-        /// An extension header stands behind a Fragment header (RFC 7915, 5.1.1).
-        ExtensionInFragment = "extension_in_fragment",
+        HopLimit = "hop_limit": "RFC 7915, 4.1" / "RFC 7915, 5.1",
+        /// An ICMP message is fragmented.
+        FragmentedIcmp = "fragmented_icmp": "RFC 7915, 1.2",
+        /// An extension header stands behind a Fragment header.
+        ExtensionInFragment = "extension_in_fragment": "RFC 7915, 5.1.1",
         /// The translated packet may not be fragmented and exceeds the next hop's MTU.
-        PacketTooBig = "packet_too_big",
+        PacketTooBig = "packet_too_big": "RFC 7915, 4.1" / "RFC 7915, 5.1",
         /// The protocol number has no meaning in the other family (as IGMP or an IPv6 extension header in IPv4).
-        UntranslatableProtocol = "untranslatable_protocol",
+        UntranslatableProtocol = "untranslatable_protocol": "RFC 7915, 4.1" / "RFC 7915, 5.1",
         /// The transport header is truncated.
-        MalformedTransport = "malformed_transport",
-        /// A UDP packet has no checksum and the policy is to drop it (RFC 7915, 4.5).
-        UdpZeroChecksum = "udp_zero_checksum",
+        MalformedTransport = "malformed_transport": "RFC 7915, 4.5" / "RFC 7915, 5.5",
+        /// A UDP packet has no checksum and the policy is to drop it.
+        UdpZeroChecksum = "udp_zero_checksum": "RFC 7915, 4.5",
         /// An ICMP error has a wrong checksum.
-        IcmpChecksum = "icmp_checksum",
+        IcmpChecksum = "icmp_checksum": "RFC 7915, 4.2" / "RFC 7915, 5.2",
         /// The packet that an ICMP error quotes cannot be parsed.
-        MalformedQuotation = "malformed_quotation",
+        MalformedQuotation = "malformed_quotation": "RFC 7915, 4.3" / "RFC 7915, 5.3",
         /// An address of the packet that an ICMP error quotes cannot be translated.
-        UnmappedQuotation = "unmapped_quotation",
-        /// An ICMP error quotes an ICMP error (RFC 7915, 4.3 and 5.3).
-        NestedError = "nested_error",
-        /// The ICMP type has no counterpart in the other family (RFC 7915, 4.2 and 5.2).
-        UntranslatableIcmp = "untranslatable_icmp",
+        UnmappedQuotation = "unmapped_quotation": "RFC 7915, 4.3" / "RFC 7915, 5.3",
+        /// An ICMP error quotes an ICMP error.
+        NestedError = "nested_error": "RFC 7915, 4.3" / "RFC 7915, 5.3",
+        /// The ICMP type has no counterpart in the other family.
+        UntranslatableIcmp = "untranslatable_icmp": "RFC 7915, 4.2" / "RFC 7915, 5.2",
     }
 }
 
@@ -140,5 +151,7 @@ mod tests {
             DropReason::HopLimit.describe(),
             "TTL or hop limit is used up."
         );
+        let clauses = DropReason::HopLimit.clauses();
+        assert_eq!(clauses, ["RFC 7915, 4.1", "RFC 7915, 5.1"]);
     }
 }

@@ -36,7 +36,7 @@ pub struct Piece {
     pub header: NetworkHeader,
     /// The part of the payload that it carries, in octets from the payload's start.
     pub payload: Range<usize>,
-    /// What changes in that part.
+    /// What changes, wherever it is in the whole payload: see [`Patch::perform_from`].
     pub patch: Patch,
 }
 
@@ -93,8 +93,6 @@ impl Split {
                     },
                 ),
             };
-            // A checksum lies within the first 18 octets of the payload, which are in the first fragment.
-            let patch = if start == 0 { patch } else { Patch::None };
             Piece {
                 header,
                 payload: start..end,
@@ -178,6 +176,15 @@ pub enum Patch {
         /// The checksum, host order.
         checksum: u16,
     },
+    /// A lower Maximum Segment Size and a new checksum go to a TCP header at the payload's start.
+    TcpMss {
+        /// Offset of the option's value in octets, which may be odd.
+        at: usize,
+        /// The Maximum Segment Size, host order.
+        mss: u16,
+        /// The checksum in host order, at offset 16.
+        checksum: u16,
+    },
     /// A new type and a new checksum go to an ICMP header at the payload's start.
     Icmp {
         /// The ICMP type, at offset 0.
@@ -191,17 +198,27 @@ impl Patch {
     /// Performs the change on a payload. What lies behind its end is not changed.
     #[inline]
     pub fn perform(&self, payload: &mut [u8]) {
+        self.perform_from(0, payload);
+    }
+
+    /// Performs what the change means for a part of a payload that begins at octet `start` of the whole. What lies outside
+    /// of it is not changed.
+    #[inline]
+    pub fn perform_from(&self, start: usize, part: &mut [u8]) {
         let mut write = |at: usize, octets: &[u8]| {
-            if let Some(place) = payload
-                .get_mut(at..)
-                .and_then(|rest| rest.get_mut(..octets.len()))
-            {
-                place.copy_from_slice(octets);
+            for (at, octet) in (at..).zip(octets) {
+                if let Some(place) = at.checked_sub(start).and_then(|at| part.get_mut(at)) {
+                    *place = *octet;
+                }
             }
         };
         match *self {
             Self::None => {}
             Self::Checksum { at, checksum } => write(at, &checksum.to_be_bytes()),
+            Self::TcpMss { at, mss, checksum } => {
+                write(at, &mss.to_be_bytes());
+                write(16, &checksum.to_be_bytes());
+            }
             Self::Icmp { kind, checksum } => {
                 write(0, &[kind]);
                 write(2, &checksum.to_be_bytes());
@@ -294,12 +311,7 @@ mod tests {
                 0x1234,
             );
             assert_eq!(place(&piece.header), expected);
-            let patch = if piece.payload.start == 0 {
-                split.rewrite.patch
-            } else {
-                Patch::None
-            };
-            assert_eq!(piece.patch, patch);
+            assert_eq!(piece.patch, split.rewrite.patch);
         }
         assert!(is_last, "a piece is missing");
     }
@@ -347,6 +359,28 @@ mod tests {
             possible > 5000 && impossible > 1000,
             "{possible} {impossible}"
         );
+    }
+
+    #[test]
+    fn a_change_reaches_each_piece_that_it_concerns() {
+        let patch = Patch::TcpMss {
+            at: 47,
+            mss: 0x0102,
+            checksum: 0x0304,
+        };
+        let mut whole = [0xa5; 64];
+        patch.perform(&mut whole);
+        let mut expected = [0xa5; 64];
+        (expected[16], expected[17]) = (3, 4);
+        (expected[47], expected[48]) = (1, 2);
+        assert_eq!(whole, expected);
+        for cut in 0..=64 {
+            let mut pieces = [0xa5; 64];
+            let (first, second) = pieces.split_at_mut(cut);
+            patch.perform_from(0, first);
+            patch.perform_from(cut, second);
+            assert_eq!(pieces, expected, "cut at {cut}");
+        }
     }
 
     #[test]

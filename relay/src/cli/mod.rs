@@ -6,7 +6,9 @@ mod ask;
 mod check;
 mod demo;
 mod eam;
+mod explain;
 mod query;
+mod rule;
 mod run;
 mod top;
 mod translate;
@@ -47,6 +49,9 @@ enum Command {
         json: bool,
     },
     /// Tell what addresses become, and by which rule
+    ///
+    /// For each address also what happens to packets to it and from it, with the clause of the RFC and the counter that
+    /// they move.
     Query {
         #[command(flatten)]
         config: ConfigArguments,
@@ -59,13 +64,17 @@ enum Command {
     },
     /// Translate the packets of a capture file, without a network and without privileges
     ///
-    /// Reads pcap and pcapng with Ethernet or raw IP packets; writes what the relay would send.
+    /// Reads pcap and pcapng with Ethernet or raw IP packets; writes what the relay would send. Then prints the counters
+    /// that moved.
     Translate {
         #[command(flatten)]
         config: ConfigArguments,
-        /// Print all counters as JSON
+        /// Print JSON: all counters, and with --explain, one line for each packet and one for the counters
         #[arg(long)]
         json: bool,
+        /// Print a line for each packet: what became of it, by which rules, and in which counters it is
+        #[arg(long)]
+        explain: bool,
         /// The capture to read
         #[arg(value_name = "IN.pcap")]
         input: PathBuf,
@@ -183,9 +192,13 @@ impl Command {
             Self::Translate {
                 config,
                 json,
+                explain,
                 input,
                 output: to,
-            } => translate::run(&config.config, &input, &to, json, &mut output),
+            } => {
+                let style = translate::Style { json, explain };
+                translate::run(&config.config, &input, &to, style, &mut output)
+            }
             Self::Demo { keep, json } => demo::run(keep, json, &mut output),
             Self::Status(socket) => {
                 ask::ask(&socket, &Request::Status {}, &mut output, ask::status)

@@ -1,10 +1,12 @@
-//! `siit-relay query`: what an address becomes, and by which rule.
+//! `siit-relay query`: what an address becomes, by which rule, and what happens to packets to it and from it.
 
+use super::rule::{Rule, Step};
 use crate::config::OwnAddresses;
 use crate::tables::Tables;
 use eam_tables::Eam;
+use relay_core::counters::Name;
 use relay_core::policy::Hairpin;
-use relay_core::{AddressMap, address};
+use relay_core::{AddressMap, Direction, DropReason, PassReason, address};
 use serde_json::json;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -14,19 +16,32 @@ use std::process::ExitCode;
 /// The answer for one address.
 struct Answer<'t> {
     address: IpAddr,
-    becomes: Result<(IpAddr, Rule<'t>), &'static str>,
-    /// What happens to packets towards the address; those from it need no rule of their own.
-    as_destination: String,
+    becomes: Result<Step<'t>, Refused>,
+    /// What happens to packets towards the address.
+    as_destination: Fate,
+    /// What happens to packets from the address.
+    as_source: Fate,
+}
+
+/// Why an address is not translated.
+#[derive(Clone, Copy)]
+struct Refused {
+    why: &'static str,
+    as_destination: DropReason,
+    as_source: DropReason,
+}
+
+/// What happens to packets with an address.
+struct Fate {
+    text: String,
+    /// The counter that they move.
+    counter: Name,
+    /// Where the rule stands.
+    clause: &'static str,
 }
 
 /// What is said of the addresses that the configuration gives to the relay.
 const OWN: &str = "left to the kernel: an address of the relay";
-
-/// The rule by which an address is translated.
-enum Rule<'t> {
-    Eam(&'t Eam),
-    Rfc6052(String),
-}
 
 pub(super) fn run(
     config: &Path,
@@ -59,129 +74,220 @@ pub(super) fn run(
     })
 }
 
-fn rfc_6052(tables: &Tables) -> Rule<'static> {
-    let prefix = tables.policy.prefix;
-    Rule::Rfc6052(format!("{}/{}", prefix.network(), prefix.length()))
-}
-
 /// Says why RFC 6052 may not translate an address, if so.
-fn forbidden(tables: &Tables, address: Ipv4Addr) -> Option<&'static str> {
+fn forbidden(tables: &Tables, address: Ipv4Addr) -> Option<Refused> {
+    let refused = |why, reason| Refused {
+        why,
+        as_destination: reason,
+        as_source: reason,
+    };
     if tables.denylist4.contains(address) {
-        return Some("denylist4 forbids to translate it by RFC 6052");
+        let why = "denylist4 forbids to translate it by RFC 6052";
+        return Some(refused(why, DropReason::Denied));
     }
-    (!tables.policy.may_embed(address))
-        .then_some("it is not global and the prefix is the Well-Known Prefix (RFC 6052, 3.1)")
+    let why = "it is not global and the prefix is the Well-Known Prefix (RFC 6052, 3.1)";
+    (!tables.policy.may_embed(address)).then_some(refused(why, DropReason::WkpNonGlobal))
 }
 
 fn query_v4<'t>(tables: &'t Tables, own: OwnAddresses, queried: Ipv4Addr) -> Answer<'t> {
+    let direction = Direction::V4ToV6;
     let eam = tables.eam.find_v4(queried);
-    let is_illegal = address::is_illegal_source_v4(queried);
-    let becomes = match (eam, forbidden(tables, queried)) {
-        _ if is_illegal => Err("no packet from or to it is forwarded (RFC 1812, 5.3.7)"),
-        (Some(eam), _) => by_eam(eam, eam.v4_to_v6(queried).map(IpAddr::V6)),
-        (None, Some(why)) => Err(why),
-        (None, None) => {
-            let mapped = tables.policy.prefix.embed(queried);
-            Ok((IpAddr::V6(mapped), rfc_6052(tables)))
-        }
+    let by_prefix = match forbidden(tables, queried) {
+        Some(refused) => Err(refused),
+        None => Ok(Step {
+            from: IpAddr::V4(queried),
+            to: IpAddr::V6(tables.policy.prefix.embed(queried)),
+            rule: Rule::rfc_6052(tables),
+        }),
+    };
+    let becomes = match eam {
+        _ if address::is_illegal_source_v4(queried) => Err(Refused {
+            why: "no packet from or to it is forwarded (RFC 1812, 5.3.7)",
+            as_destination: DropReason::IllegalDestination,
+            as_source: DropReason::IllegalSource,
+        }),
+        Some(eam) => by_eam(eam, queried.into(), eam.v4_to_v6(queried).map(IpAddr::V6)),
+        None => by_prefix,
     };
     let is_translatable =
         tables.ipv4_translatable.contains(queried) && !tables.denylist4.contains(queried);
     let is_service = tables.service_pools.contains(queried);
     let as_destination = if own.ipv4 == Some(queried) {
-        OWN
+        passed(OWN, PassReason::OwnAddress, direction)
     } else if eam.is_none() && !is_translatable && !is_service {
-        "left to the kernel: not ours"
-    } else if becomes.is_err() {
-        "dropped"
+        let text = "left to the kernel: not ours";
+        passed(text, PassReason::NotOurs, direction)
     } else if eam.is_none() && !is_translatable {
-        "dropped: in a service pool without an EAM"
+        match becomes {
+            // The translator asks whether an address is legal before it looks at the pool.
+            Err(refused) if refused.as_destination == DropReason::IllegalDestination => {
+                dropped("dropped", refused.as_destination, direction)
+            }
+            Err(_) | Ok(_) => {
+                let text = "dropped: in a service pool without an EAM";
+                dropped(text, DropReason::UnmappedService, direction)
+            }
+        }
     } else {
-        "translated"
+        match becomes {
+            Err(refused) => dropped("dropped", refused.as_destination, direction),
+            Ok(_) => translated("translated".to_owned(), direction),
+        }
+    };
+    // RFC 7757, 4.2.1: "The EAM algorithm MUST NOT be used in order to translate the source address in the IPv4 header."
+    let is_simple = eam.is_some() && tables.policy.hairpin == Hairpin::Simple;
+    let as_source = match (becomes, by_prefix) {
+        (Err(refused), _) => dropped("dropped", refused.as_source, direction),
+        (Ok(_), _) if !is_simple => translated("translated".to_owned(), direction),
+        (Ok(_), Err(refused)) => dropped("dropped", refused.as_source, direction),
+        (Ok(_), Ok(Step { to, rule, .. })) => Fate {
+            clause: "RFC 7757, 4.2.1",
+            ..translated(
+                format!("translated to {to} by {rule}, for `hairpin` is `simple`"),
+                direction,
+            )
+        },
     };
     Answer {
         address: IpAddr::V4(queried),
         becomes,
-        as_destination: as_destination.to_owned(),
+        as_destination,
+        as_source,
     }
 }
 
 fn query_v6<'t>(tables: &'t Tables, own: OwnAddresses, queried: Ipv6Addr) -> Answer<'t> {
+    let direction = Direction::V6ToV4;
     let prefix = tables.policy.prefix;
-    let mapped = match tables.eam.find_v6(queried) {
-        _ if address::is_illegal_source_v6(queried) => {
-            Err("no packet from it is forwarded (RFC 7915, 5.1)")
-        }
-        Some(eam) => by_eam(eam, eam.v6_to_v4(queried)),
-        None => match prefix.extract(queried) {
-            None => Err("no EAM and no translation prefix covers it"),
-            Some(mapped) => match forbidden(tables, mapped) {
-                Some(why) => Err(why),
-                None => Ok((mapped, rfc_6052(tables))),
-            },
+    let mapped = match (tables.eam.find_v6(queried), prefix.extract(queried)) {
+        (Some(eam), _) => by_eam(eam, queried.into(), eam.v6_to_v4(queried).map(IpAddr::V4)),
+        (None, Some(extracted)) => match forbidden(tables, extracted) {
+            Some(refused) => Err(refused),
+            None => Ok(Step {
+                from: IpAddr::V6(queried),
+                to: IpAddr::V4(extracted),
+                rule: Rule::rfc_6052(tables),
+            }),
         },
+        (None, None) => Err(Refused {
+            why: "no EAM and no translation prefix covers it",
+            as_destination: DropReason::IllegalDestination,
+            as_source: DropReason::UnmappedSource,
+        }),
     };
-    let mapped = match mapped {
-        Ok((mapped, _)) if address::is_illegal_destination_v4(mapped) => {
-            Err("it stands for an IPv4 address that is never forwarded (RFC 1812, 5.3.7)")
-        }
+    let becomes = match mapped {
+        _ if address::is_illegal_source_v6(queried) => Err(Refused {
+            why: "no packet from it is forwarded (RFC 7915, 5.1)",
+            as_destination: DropReason::IllegalDestination,
+            as_source: DropReason::IllegalSource,
+        }),
+        Ok(Step {
+            to: IpAddr::V4(to), ..
+        }) if address::is_illegal_destination_v4(to) => Err(Refused {
+            why: "it stands for an IPv4 address that is never forwarded (RFC 1812, 5.3.7)",
+            as_destination: DropReason::IllegalDestination,
+            as_source: DropReason::IllegalSource,
+        }),
         other => other,
     };
-    let as_destination = match &mapped {
-        _ if own.ipv6 == Some(queried) => OWN.to_owned(),
-        _ if !prefix.contains(queried) => "left to the kernel: native IPv6".to_owned(),
-        Err(_) => "dropped".to_owned(),
-        // RFC 7757, 4.2.2, condition set A.
-        Ok((mapped, Rule::Rfc6052(_))) if tables.policy.hairpin == Hairpin::Intrinsic => {
-            match tables.eam.v4_to_v6(*mapped) {
-                Some(service) => format!("translated and straight back, to {service}"),
-                None => "translated".to_owned(),
-            }
+    let as_destination = match becomes {
+        _ if own.ipv6 == Some(queried) => passed(OWN, PassReason::OwnAddress, direction),
+        _ if !prefix.contains(queried) => {
+            let text = "left to the kernel: native IPv6";
+            passed(text, PassReason::NotOurs, direction)
         }
-        Ok(_) => "translated".to_owned(),
+        Err(refused) => dropped("dropped", refused.as_destination, direction),
+        // RFC 7757, 4.2.2, condition set A.
+        Ok(Step {
+            to: IpAddr::V4(to),
+            rule: Rule::Rfc6052(_),
+            ..
+        }) if tables.policy.hairpin == Hairpin::Intrinsic => match tables.eam.v4_to_v6(to) {
+            Some(service) => Fate {
+                clause: "RFC 7757, 4.2.2",
+                counter: Name::Hairpinned,
+                text: format!("translated and straight back, to {service}"),
+            },
+            None => translated("translated".to_owned(), direction),
+        },
+        Ok(_) => translated("translated".to_owned(), direction),
     };
-    let becomes = mapped.map(|(mapped, rule)| (IpAddr::V4(mapped), rule));
+    let as_source = match becomes {
+        Err(refused) => dropped("dropped", refused.as_source, direction),
+        Ok(_) => translated("translated".to_owned(), direction),
+    };
     Answer {
         address: IpAddr::V6(queried),
         becomes,
         as_destination,
+        as_source,
     }
 }
 
-fn by_eam<T>(eam: &Eam, mapped: Option<T>) -> Result<(T, Rule<'_>), &'static str> {
-    let mapped = mapped.ok_or("its mapping does not apply")?;
-    Ok((mapped, Rule::Eam(eam)))
+fn by_eam(eam: &Eam, from: IpAddr, mapped: Option<IpAddr>) -> Result<Step<'_>, Refused> {
+    let to = mapped.ok_or(Refused {
+        why: "its mapping does not apply",
+        as_destination: DropReason::IllegalDestination,
+        as_source: DropReason::UnmappedSource,
+    })?;
+    let rule = Rule::Eam(eam);
+    Ok(Step { from, to, rule })
+}
+
+fn translated(text: String, direction: Direction) -> Fate {
+    Fate {
+        text,
+        counter: Name::ForwardedPackets(direction),
+        clause: match direction {
+            Direction::V4ToV6 => "RFC 7915, 4.1",
+            Direction::V6ToV4 => "RFC 7915, 5.1",
+        },
+    }
+}
+
+fn passed(text: &str, reason: PassReason, direction: Direction) -> Fate {
+    Fate {
+        clause: match direction {
+            Direction::V4ToV6 => "RFC 7915, 4.6",
+            Direction::V6ToV4 => "RFC 7915, 5.6",
+        },
+        counter: Name::Passed(reason),
+        text: text.to_owned(),
+    }
+}
+
+fn dropped(text: &str, reason: DropReason, direction: Direction) -> Fate {
+    let counter = Name::Dropped(direction, reason);
+    Fate {
+        text: text.to_owned(),
+        clause: counter.clause().unwrap_or_default(),
+        counter,
+    }
+}
+
+impl Fate {
+    fn as_text(&self) -> String {
+        format!("{} ({}; {})", self.text, self.clause, self.counter)
+    }
+
+    fn as_json(&self) -> serde_json::Value {
+        json!({
+            "fate": self.text,
+            "clause": self.clause,
+            "counter": self.counter.to_string(),
+        })
+    }
 }
 
 impl Answer<'_> {
     fn as_text(&self) -> String {
-        let Self {
-            address,
-            as_destination,
-            ..
-        } = self;
-        match &self.becomes {
-            Err(why) => {
-                format!("{address} is not translated: {why}; as a destination: {as_destination}")
-            }
-            Ok((mapped, rule)) => {
-                let rule = match rule {
-                    Rule::Eam(eam) => {
-                        let name = eam
-                            .name()
-                            .map_or(String::new(), |name| format!(" \"{name}\""));
-                        format!(
-                            "EAM{name} {} <-> {} ({})",
-                            eam.ipv4(),
-                            eam.ipv6(),
-                            eam.place()
-                        )
-                    }
-                    Rule::Rfc6052(prefix) => format!("RFC 6052 under {prefix}"),
-                };
-                format!("{address} becomes {mapped} by {rule}; as a destination: {as_destination}")
-            }
-        }
+        let address = self.address;
+        let becomes = match &self.becomes {
+            Err(refused) => format!("{address} is not translated: {}", refused.why),
+            Ok(step) => format!("{address} becomes {} by {}", step.to, step.rule),
+        };
+        let (to, from) = (self.as_destination.as_text(), self.as_source.as_text());
+        format!("{becomes}; as a destination: {to}; as a source: {from}")
     }
 
     fn as_json(&self) -> serde_json::Value {
@@ -189,28 +295,14 @@ impl Answer<'_> {
             "address": self.address,
             "becomes": null,
             "rule": null,
-            "as_destination": self.as_destination,
+            "clause": null,
+            "as_destination": self.as_destination.text,
+            "to": self.as_destination.as_json(),
+            "from": self.as_source.as_json(),
         });
         match &self.becomes {
-            Err(why) => answer["why"] = json!(why),
-            Ok((mapped, rule)) => {
-                answer["becomes"] = json!(mapped);
-                match rule {
-                    Rule::Eam(eam) => {
-                        answer["rule"] = json!("eam");
-                        answer["eam"] = json!({
-                            "ipv4": eam.ipv4().to_string(),
-                            "ipv6": eam.ipv6().to_string(),
-                            "name": eam.name(),
-                            "place": eam.place().to_string(),
-                        });
-                    }
-                    Rule::Rfc6052(prefix) => {
-                        answer["rule"] = json!("rfc6052");
-                        answer["prefix"] = json!(prefix);
-                    }
-                }
-            }
+            Err(refused) => answer["why"] = json!(refused.why),
+            Ok(step) => step.describe(&mut answer),
         }
         answer
     }

@@ -1,5 +1,6 @@
 //! `siit-relay translate`: the packets of a capture file, translated offline.
 
+use super::explain::Explanation;
 use crate::capture::{Packet, Reader, Writer};
 use crate::offline::Offline;
 use crate::tables::Tables;
@@ -10,11 +11,20 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitCode;
 
+/// What is printed, and how.
+#[derive(Clone, Copy)]
+pub(super) struct Style {
+    /// JSON instead of text.
+    pub(super) json: bool,
+    /// A line for each packet before the counters.
+    pub(super) explain: bool,
+}
+
 pub(super) fn run(
     config: &Path,
     input: &Path,
     output: &Path,
-    json: bool,
+    style: Style,
     report: &mut impl Write,
 ) -> anyhow::Result<ExitCode> {
     let Some((config, eams)) = super::load(config) else {
@@ -48,7 +58,19 @@ pub(super) fn run(
             Some(writer) => writer,
             none => none.insert(Writer::create(output, link)?),
         };
-        for octets in relay.translate(link, &packet.octets) {
+        let sent = match style.explain {
+            true => {
+                let account = relay.account(link, &packet.octets);
+                let explanation = Explanation::new(relay.tables(), read, &packet.octets, &account);
+                match style.json {
+                    true => writeln!(report, "{}", explanation.as_json())?,
+                    false => writeln!(report, "{}", explanation.as_text())?,
+                }
+                account.sent
+            }
+            false => relay.translate(link, &packet.octets),
+        };
+        for octets in sent {
             writer.write(&Packet { octets, ..packet })?;
         }
     }
@@ -56,7 +78,7 @@ pub(super) fn run(
         Some(writer) => writer.finish()?,
         None => Writer::create(output, reader.link()?)?.finish()?,
     }
-    print(relay.counters(), read, json, report)?;
+    print(relay.counters(), read, style, report)?;
     match damage {
         Some(error) => Err(error.into()),
         None => Ok(ExitCode::SUCCESS),
@@ -73,20 +95,21 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
 fn print(
     counters: &Counters,
     read: u64,
-    json: bool,
+    style: Style,
     report: &mut impl Write,
 ) -> anyhow::Result<()> {
     let named = counters
         .iter()
         .map(|(name, count)| (name.to_string(), count));
-    if json {
+    if style.json {
         let counters: serde_json::Map<_, _> =
             named.map(|(name, count)| (name, json!(count))).collect();
-        writeln!(
-            report,
-            "{:#}",
-            json!({ "packets_read": read, "counters": counters })
-        )?;
+        let object = json!({ "packets_read": read, "counters": counters });
+        // One line for each thing, where there are many.
+        match style.explain {
+            true => writeln!(report, "{object}")?,
+            false => writeln!(report, "{object:#}")?,
+        }
         return Ok(());
     }
     writeln!(report, "{read:>12} packets_read")?;

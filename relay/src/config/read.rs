@@ -13,7 +13,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use relay_core::Policy;
 use relay_core::address::{self, Prefix};
 use relay_core::policy::{
-    AtomicFragments, Hairpin, Plateaus, ServiceOctet, UdpZeroChecksum, WkpNonGlobal,
+    AtomicFragments, Hairpin, Plateaus, ServiceOctet, TcpMssClamp, UdpZeroChecksum, WkpNonGlobal,
 };
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
@@ -233,15 +233,14 @@ fn translation(
             &[],
         ),
         mtu_plateaus: plateaus(&mut section, problems),
+        tcp_mss_clamp: section.parsed(
+            "tcp_mss_clamp",
+            default.tcp_mss_clamp,
+            problems,
+            tcp_mss_clamp,
+        ),
         ..default
     };
-    section.parsed("tcp_mss_clamp", (), problems, |text| {
-        match (text, text.parse::<u16>()) {
-            ("off", _) => Ok(()),
-            ("auto", _) | (_, Ok(_)) => Err("is not available in this version; use `off`"),
-            (_, Err(_)) => Err("must be `off`"),
-        }
-    });
     let mut section = section.section("mtu", &MTU, problems);
     let mtu = MtuOverride {
         ipv4: section.parsed("ipv4", None, problems, auto_or(number(68, 65535))),
@@ -272,6 +271,21 @@ fn service_octet(text: &str) -> Result<ServiceOctet, &'static str> {
         ("copy", _) => Ok(ServiceOctet::Copy),
         (_, Ok(value)) => Ok(ServiceOctet::Set(value)),
         (_, Err(_)) => Err("must be `copy` or a number from 0 to 255"),
+    }
+}
+
+/// The segment in octets that the least MTU of IPv4 leaves room for.
+const LEAST_MSS: u16 = 28;
+
+fn tcp_mss_clamp(text: &str) -> Result<TcpMssClamp, String> {
+    match (text, text.parse()) {
+        ("off", _) => Ok(TcpMssClamp::Off),
+        ("auto", _) => Ok(TcpMssClamp::Auto),
+        (_, Ok(octets)) if octets >= LEAST_MSS => Ok(TcpMssClamp::AtMost(octets)),
+        (_, Ok(_) | Err(_)) => Err(format!(
+            "must be `off`, `auto` or a number from {LEAST_MSS} to {}",
+            u16::MAX
+        )),
     }
 }
 

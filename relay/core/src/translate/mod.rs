@@ -2,6 +2,7 @@
 
 mod error;
 mod identification;
+mod mss;
 mod plain;
 mod transport;
 mod v4_to_v6;
@@ -84,12 +85,13 @@ impl<'a, N: Network + ?Sized> Translator<'a, N> {
         let Some(octets) = packet.load(0) else {
             return Verdict::Drop(DropReason::MalformedHeader);
         };
-        match v4_to_v6::claim(self.network, ipv4::destination(&octets)) {
+        let verdict = match v4_to_v6::claim(self.network, ipv4::destination(&octets)) {
             Ok(target) => {
                 v4_to_v6::translate(self, packet, octets, target).unwrap_or_else(Verdict::from)
             }
             Err(reason) => Verdict::Pass(reason),
-        }
+        };
+        mss::clamp(self, packet, ipv4::source(&octets).into(), verdict)
     }
 
     /// Translates an IPv6 packet (RFC 7915, section 5). Octet 0 is the first of the IPv6 header; octets behind the
@@ -99,14 +101,16 @@ impl<'a, N: Network + ?Sized> Translator<'a, N> {
         let Some(destination) = packet.load::<16>(24) else {
             return Verdict::Drop(DropReason::MalformedHeader);
         };
-        match v6_to_v4::claim(self, destination.into()) {
-            Ok(()) => match ipv6::Header::parse(packet) {
-                Ok(header) => {
-                    v6_to_v4::translate(self, packet, header).unwrap_or_else(Verdict::from)
-                }
-                Err(Malformed) => Verdict::Drop(DropReason::MalformedHeader),
-            },
-            Err(reason) => Verdict::Pass(reason),
+        if let Err(reason) = v6_to_v4::claim(self, destination.into()) {
+            return Verdict::Pass(reason);
+        }
+        match ipv6::Header::parse(packet) {
+            Ok(header) => {
+                let verdict = v6_to_v4::translate(self, packet, header);
+                let verdict = verdict.unwrap_or_else(Verdict::from);
+                mss::clamp(self, packet, header.source.into(), verdict)
+            }
+            Err(Malformed) => Verdict::Drop(DropReason::MalformedHeader),
         }
     }
 
@@ -119,7 +123,7 @@ impl<'a, N: Network + ?Sized> Translator<'a, N> {
     pub fn plain_v4_to_v6<O: Octets + ?Sized>(&self, packet: &O) -> Result<Rewrite, NotPlain> {
         let octets = packet.load(0).ok_or(PuntReason::Malformed)?;
         let target = v4_to_v6::claim(self.network, ipv4::destination(&octets))?;
-        plain::screen_v4(packet, &octets)?;
+        plain::screen_v4(self.policy, packet, &octets)?;
         plain_verdict(v4_to_v6::translate(self, packet, octets, target))
     }
 
@@ -133,7 +137,7 @@ impl<'a, N: Network + ?Sized> Translator<'a, N> {
         let destination = packet.load::<16>(24).ok_or(PuntReason::Malformed)?;
         v6_to_v4::claim(self, destination.into())?;
         let header = ipv6::Header::parse(packet).map_err(|_| PuntReason::Malformed)?;
-        let upper = plain::screen_v6(packet, header.next_header)?;
+        let upper = plain::screen_v6(self.policy, packet, header.next_header)?;
         v6_to_v4::check_header(&header).map_err(|_| PuntReason::Refused)?;
         plain_verdict(v6_to_v4::translate_behind(self, packet, header, upper))
     }

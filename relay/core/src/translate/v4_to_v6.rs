@@ -43,7 +43,6 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
     octets: [u8; ipv4::HEADER_LENGTH],
     target: Target,
 ) -> Result<Verdict, Refusal> {
-    let network = translator.network;
     let received = Received::parse_rest(octets, packet).map_err(|_| DropReason::MalformedHeader)?;
     if !received.checksum_is_valid {
         return Err(DropReason::HeaderChecksum.into());
@@ -82,11 +81,12 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
             ));
         }
     }
+    // IGMP comes with a TTL of 1 (RFC 3376, 4), and is to be dropped silently: so this is asked first.
+    check_protocol(header.protocol)?;
     // RFC 7915, 4.1: "the translator (as any router) MUST check for zero and send the ICMPv4 "TTL Exceeded" [...] error".
     if header.ttl <= 1 {
         return Err(Refusal::Told(DropReason::HopLimit, Reply::TIME_EXCEEDED_V4));
     }
-    check_protocol(header.protocol)?;
 
     let destination = match target {
         Target::Mapped(mapped) => mapped,
@@ -127,31 +127,57 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
         source,
         destination,
     };
+    send(
+        translator,
+        &header,
+        new_header,
+        received.header_length,
+        patch,
+        // "plus 20": that is the length of the IPv6 packet, but for options, which do not travel, and a Fragment header.
+        |mtu, growth| Reply::fragmentation_needed(mtu.saturating_sub(growth)),
+    )
+}
+
+/// Says how a packet leaves whose IPv4 form has the header `old`: `cut` octets of what arrived are replaced by the header
+/// `new`, with a Fragment header where there has to be one, and the rest changes by `patch`.
+///
+/// `too_big` makes an error of the next hop's MTU and of the octets by which the packet is longer in IPv6.
+#[inline(always)]
+pub(super) fn send<N: Network + ?Sized>(
+    translator: &Translator<'_, N>,
+    old: &ipv4::Header,
+    new: ipv6::Header,
+    cut: usize,
+    patch: Patch,
+    too_big: impl FnOnce(u32, u32) -> Reply,
+) -> Result<Verdict, Refusal> {
     let whole = ipv6::Fragment {
         offset: 0,
         more: false,
-        identification: u32::from(header.identification),
+        identification: u32::from(old.identification),
     };
     // RFC 7915, 4: "When the IPv4 sender does not set the DF bit, the translator MUST NOT include the Fragment Header for the
     // non-fragmented IPv6 packets." RFC 6145, 4 wanted it there.
-    let is_atomic = !header.df && translator.policy.atomic_fragments == AtomicFragments::On;
-    let fragment = header.as_v6_fragment().or(is_atomic.then_some(whole));
+    let is_atomic = !old.df && translator.policy.atomic_fragments == AtomicFragments::On;
+    let fragment = old.as_v6_fragment().or(is_atomic.then_some(whole));
     let rewrite = Rewrite {
-        cut: received.header_length,
-        header: NetworkHeader::v6(new_header, fragment),
-        payload: upper.length,
+        cut,
+        header: NetworkHeader::v6(new, fragment),
+        payload: usize::from(new.payload_length),
         patch,
     };
     let length = rewrite.header.length() + rewrite.payload;
     // RFC 8200, 5: "IPv6 requires that every link in the Internet have an MTU of 1280 octets or greater."
-    let mtu = network.mtu_v6(destination).max(ipv6::MINIMUM_MTU);
-    if header.df {
+    let mtu = translator
+        .network
+        .mtu_v6(new.destination)
+        .max(ipv6::MINIMUM_MTU);
+    if old.df {
         // RFC 7915, 4.1: "If the DF bit is set and the MTU of the next-hop interface is less than the total length value
-        // of the IPv4 packet plus 20": that is the length of the IPv6 packet, but for options, which do not travel, and a
-        // Fragment header.
+        // of the IPv4 packet plus 20, the translator MUST send an ICMPv4 "Fragmentation Needed" error message".
         if length as u64 > u64::from(mtu) {
             let growth = rewrite.header.length() - ipv4::HEADER_LENGTH;
-            let reply = Reply::fragmentation_needed(mtu.saturating_sub(growth as u32));
+            let reply = too_big(mtu, growth as u32);
             return Err(Refusal::Told(DropReason::PacketTooBig, reply));
         }
         return Ok(Verdict::Forward(rewrite));
@@ -162,7 +188,7 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
     if length as u64 <= u64::from(limit) {
         return Ok(Verdict::Forward(rewrite));
     }
-    let header = NetworkHeader::V6Fragment(new_header, fragment.unwrap_or(whole));
+    let header = NetworkHeader::V6Fragment(new, fragment.unwrap_or(whole));
     let split = Split::new(Rewrite { header, ..rewrite }, limit);
     Ok(Verdict::Split(split.ok_or(DropReason::MalformedHeader)?))
 }

@@ -1,9 +1,9 @@
-//! IPv6 to IPv4: RFC 7915, section 5, in the order of its clauses; then RFC 7757's way back for hairpinned packets.
+//! IPv6 to IPv4: RFC 7915, section 5, in the order of its clauses; and RFC 7757's way back for hairpinned packets.
 //!
 //! ICMP errors are only recognised here; [`super::error`] translates them.
 
 use super::transport::{self, Addresses, Part, Upper};
-use super::{MappedBy, Translator, identification};
+use super::{MappedBy, Translator, identification, v4_to_v6};
 use crate::address;
 use crate::network::Network;
 use crate::policy::{Hairpin, UdpZeroChecksum};
@@ -113,63 +113,18 @@ pub(super) fn translate_behind<N: Network + ?Sized, O: Octets + ?Sized>(
     }
 
     let old = Addresses::V6(header.source, header.destination);
-    let tos = translator.policy.tos.apply(header.traffic_class);
-    // RFC 7757, 4.2.2, condition set A: "The destination address was translated using the algorithm in [RFC6052]. The
-    // destination address is found in the EAMT."
-    if translator.policy.hairpin == Hairpin::Intrinsic
-        && mapped_by == MappedBy::Rfc6052
-        && let Some(destination) = translator.network.v4_to_v6(destination)
-    {
-        // RFC 7757, 4.2.1: the source "MUST instead be translated according to [RFC6145]".
-        let source = translator.embed(source).map_err(prohibited)?;
-        let new = Addresses::V6(source, destination);
-        let new_header = ipv6::Header {
-            traffic_class: translator.policy.traffic_class.apply(tos),
-            payload_length: upper.length as u16,
-            next_header: upper.protocol,
-            // RFC 7757, 4.2.2: in the second pass "the Hop Limit field SHOULD NOT be decremented".
-            hop_limit: header.hop_limit - 1,
-            source,
-            destination,
-        };
-        // What the way through IPv4 leaves of a Fragment header: nothing of an atomic one, and 16 bits of the number.
-        let fragment = walked.fragment.filter(|fragment| !fragment.is_atomic());
-        let fragment = fragment.map(|fragment| ipv6::Fragment {
-            identification: fragment.identification & 0xffff,
-            ..fragment
-        });
-        let rewrite = Rewrite {
-            cut: upper.offset,
-            header: NetworkHeader::v6(new_header, fragment),
-            payload: upper.length,
-            patch: translate_upper(packet, upper, icmp_kind, old, new)?,
-        };
-        let length = rewrite.header.length() + rewrite.payload;
-        let mtu = translator
-            .network
-            .mtu_v6(destination)
-            .max(ipv6::MINIMUM_MTU);
-        return if length as u64 > u64::from(mtu) {
-            Err(Refusal::Told(
-                DropReason::PacketTooBig,
-                Reply::packet_too_big(mtu),
-            ))
-        } else {
-            Ok(Verdict::Forward(rewrite))
-        };
-    }
-
     let length = ipv4::HEADER_LENGTH + upper.length;
     // RFC 791, 3.2: "Every internet module must be able to forward a datagram of 68 octets without further fragmentation."
-    let mtu = translator
-        .network
-        .mtu_v4(destination)
-        .max(ipv4::MINIMUM_MTU);
-    let new = Addresses::V4(source, destination);
+    let mtu = || {
+        translator
+            .network
+            .mtu_v4(destination)
+            .max(ipv4::MINIMUM_MTU)
+    };
     let key = translator.policy.identification_key;
     let new_header = ipv4::Header {
-        tos,
-        total_length: u16::try_from(length).map_err(|_| too_big(mtu.min(u32::from(u16::MAX))))?,
+        tos: translator.policy.tos.apply(header.traffic_class),
+        total_length: u16::try_from(length).map_err(|_| too_big(mtu().min(u32::from(u16::MAX))))?,
         identification: match walked.fragment {
             // RFC 7915, 5.1.1: "Copied from the low-order 16 bits in the Identification field in the Fragment Header."
             Some(fragment) => fragment.identification as u16,
@@ -195,12 +150,34 @@ pub(super) fn translate_behind<N: Network + ?Sized, O: Octets + ?Sized>(
         source,
         destination,
     };
+    // RFC 7757, 4.2.2, condition set A: "The destination address was translated using the algorithm in [RFC6052]. The
+    // destination address is found in the EAMT."
+    if translator.policy.hairpin == Hairpin::Intrinsic
+        && mapped_by == MappedBy::Rfc6052
+        && let Some(destination) = translator.network.v4_to_v6(destination)
+    {
+        return second_pass(
+            translator,
+            packet,
+            upper,
+            icmp_kind,
+            &header,
+            &new_header,
+            destination,
+        );
+    }
+
+    // RFC 8200, 8.1 forbids a zero checksum, but for tunnels that RFC 6935 exempts: in IPv4 it is as good as any.
+    let zero = UdpZeroChecksum::Forward;
+    let new = Addresses::V4(source, destination);
+    let patch = translate_upper(packet, upper, icmp_kind, old, new, zero)?;
     let rewrite = Rewrite {
         cut: upper.offset,
         header: NetworkHeader::V4(new_header),
         payload: upper.length,
-        patch: translate_upper(packet, upper, icmp_kind, old, new)?,
+        patch,
     };
+    let mtu = mtu();
     if length as u64 <= u64::from(mtu) {
         return Ok(Verdict::Forward(rewrite));
     }
@@ -211,6 +188,47 @@ pub(super) fn translate_behind<N: Network + ?Sized, O: Octets + ?Sized>(
     }
     let split = Split::new(rewrite, mtu);
     Ok(Verdict::Split(split.ok_or(DropReason::MalformedHeader)?))
+}
+
+/// Translates a packet straight back to IPv6, whose IPv4 form would have the header `first`: by the rules of RFC 7915, 4.
+///
+/// RFC 7757, 4.2.2: "The implementation MUST immediately (i.e., prior to forwarding it to the IPv4 network) translate the packet
+/// back to IPv6."
+#[inline(always)]
+fn second_pass<N: Network + ?Sized, O: Octets + ?Sized>(
+    translator: &Translator<'_, N>,
+    packet: &O,
+    upper: Upper,
+    icmp_kind: Option<icmp::Kind>,
+    header: &ipv6::Header,
+    first: &ipv4::Header,
+    destination: Ipv6Addr,
+) -> Result<Verdict, Refusal> {
+    // RFC 7757, 4.2.1: the source "MUST instead be translated according to [RFC6145]".
+    let source = translator.embed(first.source).map_err(prohibited)?;
+    let old = Addresses::V6(header.source, header.destination);
+    let new = Addresses::V6(source, destination);
+    let zero = translator.policy.udp_zero_checksum;
+    let patch = translate_upper(packet, upper, icmp_kind, old, new, zero).map_err(|reason| {
+        // RFC 7915, 4.5 and 4.4 are about the packet as it would be in IPv4.
+        if reason == DropReason::UdpZeroChecksum {
+            prohibited(reason)
+        } else {
+            reason.into()
+        }
+    })?;
+    let new_header = ipv6::Header {
+        traffic_class: translator.policy.traffic_class.apply(first.tos),
+        payload_length: upper.length as u16,
+        next_header: upper.protocol,
+        // RFC 7757, 4.2.2: in the second pass "the Hop Limit field SHOULD NOT be decremented".
+        hop_limit: first.ttl,
+        source,
+        destination,
+    };
+    // The IPv4 error would come back as an IPv6 one, and its MTU would be this again.
+    let too_big = |mtu, _| Reply::packet_too_big(mtu);
+    v4_to_v6::send(translator, first, new_header, upper.offset, patch, too_big)
 }
 
 /// RFC 7915, 5.4: "The ICMPv6 message MUST have Type 1 (Destination Unreachable) and Code 1 (Communication with destination
@@ -243,14 +261,14 @@ fn translate_upper<O: Octets + ?Sized>(
     icmp_kind: Option<icmp::Kind>,
     old: Addresses,
     new: Addresses,
+    udp_zero_checksum: UdpZeroChecksum,
 ) -> Result<Patch, DropReason> {
     let (request, reply) = match new {
         Addresses::V4(..) => (icmp::ECHO_REQUEST_V4, icmp::ECHO_REPLY_V4),
         Addresses::V6(..) => (icmp::ECHO_REQUEST_V6, icmp::ECHO_REPLY_V6),
     };
     match icmp_kind {
-        // RFC 8200, 8.1 forbids a zero checksum, but for tunnels that RFC 6935 exempts: in IPv4 it is as good as any.
-        None => transport::patch(packet, upper, old, new, UdpZeroChecksum::Forward),
+        None => transport::patch(packet, upper, old, new, udp_zero_checksum),
         Some(icmp::Kind::EchoRequest) => transport::echo_patch(packet, upper, request, old, new),
         Some(icmp::Kind::EchoReply) => transport::echo_patch(packet, upper, reply, old, new),
         // RFC 7915, 5.2: "Unknown informational messages: Silently drop."

@@ -19,6 +19,13 @@ const FLAG_DF: u16 = 0x4000;
 const FLAG_MF: u16 = 0x2000;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 
+/// Returns the source address in the octets of a header, whatever else they say.
+#[inline]
+pub fn source(octets: &[u8; HEADER_LENGTH]) -> Ipv4Addr {
+    let [.., s0, s1, s2, s3, _, _, _, _] = *octets;
+    Ipv4Addr::new(s0, s1, s2, s3)
+}
+
 /// Returns the destination address in the octets of a header, whatever else they say.
 #[inline]
 pub fn destination(octets: &[u8; HEADER_LENGTH]) -> Ipv4Addr {

@@ -36,9 +36,9 @@ pub fn reply_v4(
         return None;
     }
     // "unless the discarded packet is itself an ICMPv4 error message" (RFC 7915, 4.4); redirects and source quenches are
-    // errors here too.
+    // errors here too. RFC 7915, 4.2: Router Advertisement and Solicitation are "Single-hop message. Silently drop."
     let kind = packet.load::<1>(header_length);
-    if header.protocol == icmp::PROTOCOL_V4 && !matches!(kind, Some([0 | 8..=10 | 13..=18])) {
+    if header.protocol == icmp::PROTOCOL_V4 && !matches!(kind, Some([0 | 8 | 13..=18])) {
         return None;
     }
     let room = MAX_V4_ERROR_LENGTH - ipv4::HEADER_LENGTH - icmp::HEADER_LENGTH;
@@ -89,8 +89,9 @@ pub fn reply_v6(
         Innermost::LaterFragment => return None,
         // RFC 4443, 2.4 (e): not about an ICMPv6 error, nor a redirect. RFC 7915, 5.4: the default error is not sent if
         // "the discarded packet is itself an ICMPv6 message".
+        // 5.2: MLD and Neighbor Discovery (130 to 137, and 143 of RFC 3810) are "Single-hop message. Silently drop."
         Innermost::Icmp(kind) => {
-            if reply.is_default() || !matches!(kind, Some(128..=136 | 138..)) {
+            if reply.is_default() || !matches!(kind, Some(128 | 129 | 138..=142 | 144..)) {
                 return None;
             }
         }
