@@ -27,6 +27,7 @@ pub mod demo;
 pub mod driver;
 pub mod errors;
 pub mod lab;
+pub mod lookahead;
 pub mod memory;
 pub mod offline;
 pub mod paths;

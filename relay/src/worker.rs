@@ -7,6 +7,7 @@
 
 use crate::driver::kernel::Handover;
 use crate::errors::{Request, Task};
+use crate::lookahead::prepare;
 use crate::paths::Live;
 use crate::perform::{NoRoom, perform_piece};
 use crate::process::{Disposition, Fragments, Route, process};
@@ -217,6 +218,7 @@ impl Worker {
             received += self.sockets[index]
                 .socket
                 .receive(&mut self.umem, incoming, BATCH);
+            prepare(incoming, tables);
             for frame in incoming.drain(..) {
                 self.dispatch(frame, tables, live);
             }

@@ -6,4 +6,5 @@ pub mod kernel;
 pub mod namespace;
 pub mod netlink;
 pub mod object;
+pub mod prefetch;
 pub mod xdp_link;
