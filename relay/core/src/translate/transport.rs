@@ -101,7 +101,7 @@ pub(super) fn icmp_kind<O: Octets + ?Sized>(
 ///
 /// Pseudo-headers of both families sum up the same length and protocol, so only the addresses make a difference. Of a
 /// UDP header with a zero checksum, `udp_zero_checksum` decides.
-#[inline]
+#[inline(always)]
 pub(super) fn patch<O: Octets + ?Sized>(
     packet: &O,
     upper: Upper,
@@ -189,7 +189,7 @@ fn udp_checksum<O: Octets + ?Sized>(
 }
 
 /// Returns the change that makes an ICMP echo message one of the other family, or keeps it one of the same.
-#[inline]
+#[inline(always)]
 pub(super) fn echo_patch<O: Octets + ?Sized>(
     packet: &O,
     upper: Upper,
