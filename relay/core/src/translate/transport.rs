@@ -52,7 +52,7 @@ pub(super) enum Addresses {
 }
 
 impl Addresses {
-    #[inline]
+    #[inline(always)]
     fn sum(self) -> Sum {
         match self {
             Self::V4(source, destination) => Sum::ZERO.add_v4(source).add_v4(destination),
