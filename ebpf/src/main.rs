@@ -25,7 +25,7 @@ const DESTINATION_V4: usize = 16;
 const DESTINATION_V6: usize = 24;
 
 /// The entry: steers one frame, and counts it once.
-#[xdp]
+#[xdp(frags)]
 fn siit_relay(context: XdpContext) -> u32 {
     let (action, counter) = match claim(&context) {
         Ok(port) => match port.socket(context.rx_queue_index()) {

@@ -101,6 +101,7 @@ pub fn run(config: &Config, tables: Tables) -> Result<(), DaemonError> {
     let (requests, waiting) = crossbeam::channel::bounded(REQUESTS);
     let errors = Errors::new(&config.icmp, waiting, Handover::open()?);
     let workers = Workers::start(config, &ports, &mut program, &shared, &requests)?;
+    ports.set_takes_long_packets(workers.take_long_packets());
     if let Err(error) = ports.attach(&mut program) {
         workers.stop(&shared);
         return Err(error);

@@ -19,6 +19,8 @@ use tracing::{error, info};
 pub(super) struct Workers {
     threads: Vec<JoinHandle<()>>,
     counters: Vec<Arc<Mutex<WorkerCounters>>>,
+    /// Whether all sockets take packets that lie in several chunks.
+    multi_buffer: bool,
 }
 
 impl Workers {
@@ -46,6 +48,7 @@ impl Workers {
         let mut workers = Self {
             threads: Vec::new(),
             counters: Vec::new(),
+            multi_buffer: true,
         };
         for number in 0..count {
             let started = start_one(
@@ -58,7 +61,8 @@ impl Workers {
                 requests,
             );
             match started {
-                Ok((thread, counters)) => {
+                Ok((thread, counters, multi_buffer)) => {
+                    workers.multi_buffer &= multi_buffer;
                     workers.threads.push(thread);
                     workers.counters.push(counters);
                 }
@@ -69,6 +73,11 @@ impl Workers {
             }
         }
         Ok(workers)
+    }
+
+    /// Says whether all sockets take packets that are longer than a chunk of memory.
+    pub(super) fn take_long_packets(&self) -> bool {
+        self.multi_buffer
     }
 
     /// Says whether a worker has given up.
@@ -95,7 +104,7 @@ impl Workers {
 /// Frames of each socket for the fragments of packets that have to be split.
 const PIECES: u32 = 1024;
 
-type Started = (JoinHandle<()>, Arc<Mutex<WorkerCounters>>);
+type Started = (JoinHandle<()>, Arc<Mutex<WorkerCounters>>, bool);
 
 /// Starts worker `number` of `count`.
 fn start_one(
@@ -129,6 +138,10 @@ fn start_one(
         requests.clone(),
     )?;
     let counters = worker.counters();
+    let multi_buffer = worker
+        .sockets()
+        .iter()
+        .all(|socket| socket.socket.is_multi_buffer());
     let shared = shared.clone();
     let thread = std::thread::Builder::new()
         .name(format!("worker-{number}"))
@@ -144,7 +157,8 @@ fn start_one(
                 error!("worker {number}: {error}");
             }
         });
-    Ok((thread.map_err(failed("start a worker thread"))?, counters))
+    let thread = thread.map_err(failed("start a worker thread"))?;
+    Ok((thread, counters, multi_buffer))
 }
 
 /// Opens the sockets of one worker over one UMEM.
@@ -197,6 +211,7 @@ fn open_with(
             queue,
             ring_sizes,
             zero_copy,
+            long_packets: ports.have_long_packets(),
         };
         sockets.push(PortSocket {
             port: position,
