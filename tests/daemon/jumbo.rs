@@ -57,11 +57,28 @@ fn long_packets_are_split() {
     let Some(lab) = jumbo_lab() else { return };
     // Clients that do not set DF.
     lab.client.sysctl("net/ipv4/ip_no_pmtu_disc", "1").unwrap();
+    // Into pieces that a chunk holds, and into such as are too long for one again.
+    for more in ["", "translation: { lowest_ipv6_mtu: 5000 }"] {
+        let mut daemon = lab.start(more);
+        echo_udp(&lab, &[8000, 6000, 8972]);
+        let counters = daemon.stop();
+        counters.assert_balanced();
+        assert_eq!(counters.get("split_packets"), 3, "{more}");
+        assert_eq!(counters.sum("lost_"), 0, "{counters:?}");
+    }
+}
+
+#[test]
+fn an_mtu_may_be_raised_while_the_relay_runs() {
+    let Some(lab) = Lab::new() else { return };
     let mut daemon = lab.start("");
-    echo_udp(&lab, &[8000, 4000, 8972]);
+    echo_udp(&lab, &[1000]);
+    lab.set_mtu(9000, 9020);
+    daemon.await_line("the MTU is 9020 octets");
+    echo_udp(&lab, &[1000, 3000, 8000, 8972]);
     let counters = daemon.stop();
     counters.assert_balanced();
-    assert_eq!(counters.get("split_packets"), 3);
+    assert_eq!(counters.sum("lost_"), 0, "{counters:?}");
 }
 
 #[test]
