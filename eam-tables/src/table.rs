@@ -68,12 +68,12 @@ impl EamTable {
 }
 
 impl AddressMap for EamTable {
-    #[inline]
+    #[inline(always)]
     fn v4_to_v6(&self, address: Ipv4Addr) -> Option<Ipv6Addr> {
         self.v4.find(address).map(|mapped| mapped.address)
     }
 
-    #[inline]
+    #[inline(always)]
     fn v6_to_v4(&self, address: Ipv6Addr) -> Option<Ipv4Addr> {
         self.v6.find(address).map(|mapped| mapped.address)
     }

@@ -30,6 +30,7 @@ pub mod driver;
 pub mod errors;
 pub mod fast_path;
 pub mod lab;
+pub mod lookahead;
 pub mod memory;
 pub mod offline;
 pub mod paths;

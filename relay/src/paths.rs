@@ -4,7 +4,7 @@
 //! for each batch of packets.
 
 use crate::config::{MtuOverride, OwnAddresses};
-use crate::routes::{Hop, Routes};
+use crate::routes::{Found, Hop, Routes};
 use crate::tables::Paths;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -77,6 +77,18 @@ impl Live {
         configured.map_or(learnt, |configured| configured.min(learnt))
     }
 
+    /// Returns the MTU in octets by the route to an IPv4 destination.
+    #[inline]
+    pub fn mtu_by_v4(&self, found: Found<'_>) -> u32 {
+        self.mtu(found.mtu(), self.mtu.ipv4)
+    }
+
+    /// Returns the MTU in octets by the route to an IPv6 destination.
+    #[inline]
+    pub fn mtu_by_v6(&self, found: Found<'_>) -> u32 {
+        self.mtu(found.mtu(), self.mtu.ipv6)
+    }
+
     /// Returns the addresses of the port by which a hop leaves, then those of all ports, then all others of the machine: the
     /// first that fits is the best.
     fn candidates(&self, hop: Hop<'_>) -> impl Iterator<Item = IpAddr> + '_ {
@@ -108,12 +120,12 @@ impl Paths for Live {
 
     #[inline]
     fn mtu_v4(&self, destination: Ipv4Addr) -> u32 {
-        self.mtu(self.routes.mtu_v4(destination), self.mtu.ipv4)
+        self.mtu_by_v4(self.routes.find_v4(destination))
     }
 
     #[inline]
     fn mtu_v6(&self, destination: Ipv6Addr) -> u32 {
-        self.mtu(self.routes.mtu_v6(destination), self.mtu.ipv6)
+        self.mtu_by_v6(self.routes.find_v6(destination))
     }
 
     /// RFC 7600's dummy address serves a relay that has no IPv4 address of its own.

@@ -33,6 +33,7 @@ pub trait Frame {
 pub struct NoRoom;
 
 impl Frame for af_xdp::Frame {
+    #[inline(always)]
     fn octets(&self) -> &[u8] {
         self.octets()
     }
@@ -68,6 +69,7 @@ impl LinkHeader {
     ///
     /// Tags are given outermost first, each as tag protocol identifier and tag control information,
     /// host order. Only the first two count.
+    #[inline(always)]
     pub fn new(
         destination: ethernet::Address,
         source: ethernet::Address,
@@ -131,7 +133,7 @@ impl LinkHeader {
 /// # Errors
 ///
 /// [`NoRoom`] if the frame cannot grow in front; it is unchanged then.
-#[inline]
+#[inline(always)]
 pub fn perform<F: Frame>(
     frame: &mut F,
     network: usize,

@@ -5,14 +5,15 @@
 use crate::errors::Task;
 use crate::paths::Live;
 use crate::perform::{Frame, LinkHeader, perform};
-use crate::routes::{DirectHop, Hop, KernelReason, Tag, Tags};
-use crate::tables::{Surroundings, Tables};
+use crate::routes::{DirectHop, Found, Hop, KernelReason, Tag, Tags};
+use crate::tables::{Paths, Surroundings, Tables};
 use relay_core::counters::Counters;
 use relay_core::rewrite::NetworkHeader;
 use relay_core::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use relay_core::wire::{Octets, ipv6};
 use relay_core::{Direction, PassReason, Split, Translator, Verdict};
-use std::net::IpAddr;
+use std::cell::Cell;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Where a frame goes after it was processed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,9 +83,10 @@ pub fn process<F: Frame>(
         counters.record_pass(PassReason::NotIp);
         return Disposition::Discard;
     };
+    let way = Way::new(live);
     let surroundings = Surroundings {
         tables,
-        paths: live,
+        paths: &way,
         random: 0,
     };
     let translator = Translator::new(&tables.policy, &surroundings);
@@ -99,20 +101,21 @@ pub fn process<F: Frame>(
         }
     };
     counters.record(direction, &verdict);
-    match verdict {
+    // Taken apart in place: a copy costs as much as a look-up.
+    match &verdict {
         Verdict::Forward(rewrite) => {
-            let (link, route) = next_hop(&rewrite.header, live);
-            match perform(frame, header.length, &link, &rewrite) {
+            let (link, route) = way.next_hop(&rewrite.header);
+            match perform(frame, header.length, &link, rewrite) {
                 Ok(()) => Disposition::Send(route),
                 // The kernel leaves 256 octets in front of every packet; headers grow by 36 at most.
                 Err(_) => Disposition::Discard,
             }
         }
         Verdict::Split(split) => {
-            let (link, route) = next_hop(&split.rewrite.header, live);
+            let (link, route) = way.next_hop(&split.rewrite.header);
             let payload = header.length + split.rewrite.cut;
             Disposition::Split(Fragments {
-                split,
+                split: *split,
                 payload,
                 link,
                 route,
@@ -126,44 +129,106 @@ pub fn process<F: Frame>(
         Verdict::Reply(reason, reply) => Disposition::Control {
             network: header.length,
             direction,
-            task: Task::Reply(reason, reply),
+            task: Task::Reply(*reason, *reply),
         },
         Verdict::Pass(_) => pass(frame, header.length, direction),
         Verdict::Drop(_) => Disposition::Discard,
     }
 }
 
-/// Returns the way of a packet with this header, and the link header for it.
-#[inline]
-fn next_hop(header: &NetworkHeader, live: &Live) -> (LinkHeader, Route) {
-    let hop = match header {
-        NetworkHeader::V4(header) => {
-            let flow = header.source.to_bits() ^ header.destination.to_bits().rotate_left(16);
-            live.routes.v4(header.destination, flow)
+/// The network as one packet sees it: the route that the translator asks for is kept for the next hop.
+struct Way<'a> {
+    live: &'a Live,
+    found_v4: Cell<Option<(Ipv4Addr, Found<'a>)>>,
+    found_v6: Cell<Option<(Ipv6Addr, Found<'a>)>>,
+}
+
+impl<'a> Way<'a> {
+    #[inline(always)]
+    fn new(live: &'a Live) -> Self {
+        Self {
+            live,
+            found_v4: Cell::new(None),
+            found_v6: Cell::new(None),
         }
-        NetworkHeader::V6(header) | NetworkHeader::V6Fragment(header, _) => {
-            let both = header.source.to_bits() ^ header.destination.to_bits().rotate_left(32);
-            let flow = (both ^ both >> 64) as u64;
-            let flow = (flow ^ flow >> 32) as u32;
-            live.routes.v6(header.destination, flow)
-        }
-    };
-    match hop {
-        Hop::Direct(hop) => (link_header(hop), Route::Port(hop.port)),
-        Hop::Kernel(reason) => {
-            let reason = HandoverReason::NextHop(reason);
-            let destination = header.destination();
-            (
-                LinkHeader::NONE,
-                Route::Kernel {
+    }
+
+    /// Returns the way of a packet with this header, and the link header for it.
+    #[inline(always)]
+    fn next_hop(&self, header: &NetworkHeader) -> (LinkHeader, Route) {
+        let routes = &self.live.routes;
+        let hop = match header {
+            NetworkHeader::V4(header) => {
+                let destination = header.destination;
+                let flow = header.source.to_bits() ^ destination.to_bits().rotate_left(16);
+                let found = match self.found_v4.get() {
+                    Some((asked, found)) if asked == destination => found,
+                    Some(_) | None => routes.find_v4(destination),
+                };
+                routes.hop_v4(found, destination, flow)
+            }
+            NetworkHeader::V6(header) | NetworkHeader::V6Fragment(header, _) => {
+                let destination = header.destination;
+                let both = header.source.to_bits() ^ destination.to_bits().rotate_left(32);
+                let flow = (both ^ both >> 64) as u64;
+                let flow = (flow ^ flow >> 32) as u32;
+                let found = match self.found_v6.get() {
+                    Some((asked, found)) if asked == destination => found,
+                    Some(_) | None => routes.find_v6(destination),
+                };
+                routes.hop_v6(found, destination, flow)
+            }
+        };
+        match hop {
+            Hop::Direct(hop) => (link_header(hop), Route::Port(hop.port)),
+            Hop::Kernel(reason) => {
+                let reason = HandoverReason::NextHop(reason);
+                let destination = header.destination();
+                let route = Route::Kernel {
                     destination,
                     reason,
-                },
-            )
+                };
+                (LinkHeader::NONE, route)
+            }
         }
     }
 }
 
+impl Paths for Way<'_> {
+    #[inline(always)]
+    fn is_own_v4(&self, address: Ipv4Addr) -> bool {
+        self.live.is_own_v4(address)
+    }
+
+    #[inline(always)]
+    fn is_own_v6(&self, address: Ipv6Addr) -> bool {
+        self.live.is_own_v6(address)
+    }
+
+    #[inline(always)]
+    fn mtu_v4(&self, destination: Ipv4Addr) -> u32 {
+        let found = self.live.routes.find_v4(destination);
+        self.found_v4.set(Some((destination, found)));
+        self.live.mtu_by_v4(found)
+    }
+
+    #[inline(always)]
+    fn mtu_v6(&self, destination: Ipv6Addr) -> u32 {
+        let found = self.live.routes.find_v6(destination);
+        self.found_v6.set(Some((destination, found)));
+        self.live.mtu_by_v6(found)
+    }
+
+    fn own_v4(&self, destination: Ipv4Addr) -> Option<Ipv4Addr> {
+        self.live.own_v4(destination)
+    }
+
+    fn own_v6(&self, destination: Ipv6Addr) -> Option<Ipv6Addr> {
+        self.live.own_v6(destination)
+    }
+}
+
+#[inline(always)]
 fn link_header(hop: &DirectHop) -> LinkHeader {
     let tag = |tag: Tag| (tag.tpid, tag.vid);
     match hop.tags {

@@ -44,13 +44,13 @@ counters! {
         /// Packets handed to the kernel, by [`KernelReason`].
         handed_over: [u64; KernelReason::ALL.len()],
     }
-    /// Frames received from AF_XDP sockets.
+    /// Packets received from AF_XDP sockets.
     received_frames,
-    /// Frames lost because they came faster than the worker took them.
+    /// Packets lost because they came faster than the worker took them.
     lost_receive_full,
-    /// Frames lost because they were too long for a chunk of memory, or no chunk was free.
+    /// Packets lost because they were too long for a chunk of memory, or no chunk was free.
     lost_receive_refused,
-    /// Frames given to AF_XDP sockets for sending.
+    /// Packets given to AF_XDP sockets for sending.
     transmitted_frames,
     /// Packets that left as fragments because they had to be split.
     split_packets,
@@ -62,6 +62,8 @@ counters! {
     lost_transmit_full,
     /// Fragments lost because there was no frame for them.
     lost_no_frame,
+    /// Packets lost because they are longer than a chunk of memory, and the interface takes no packets in several.
+    lost_too_long,
     /// ICMP errors not translated because the control thread had too many to do.
     lost_errors,
     /// Dropped packets whose senders were not told because the control thread had too much to do.

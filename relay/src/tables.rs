@@ -69,49 +69,49 @@ pub struct Surroundings<'a, P> {
 }
 
 impl<P> AddressMap for Surroundings<'_, P> {
-    #[inline]
+    #[inline(always)]
     fn v4_to_v6(&self, address: Ipv4Addr) -> Option<Ipv6Addr> {
         self.tables.eam.v4_to_v6(address)
     }
 
-    #[inline]
+    #[inline(always)]
     fn v6_to_v4(&self, address: Ipv6Addr) -> Option<Ipv4Addr> {
         self.tables.eam.v6_to_v4(address)
     }
 }
 
 impl<P: Paths> Network for Surroundings<'_, P> {
-    #[inline]
+    #[inline(always)]
     fn is_own_v4(&self, address: Ipv4Addr) -> bool {
         self.paths.is_own_v4(address)
     }
 
-    #[inline]
+    #[inline(always)]
     fn is_own_v6(&self, address: Ipv6Addr) -> bool {
         self.paths.is_own_v6(address)
     }
 
-    #[inline]
+    #[inline(always)]
     fn is_ipv4_translatable(&self, address: Ipv4Addr) -> bool {
         self.tables.ipv4_translatable.contains(address)
     }
 
-    #[inline]
+    #[inline(always)]
     fn is_in_service_pool(&self, address: Ipv4Addr) -> bool {
         self.tables.service_pools.contains(address)
     }
 
-    #[inline]
+    #[inline(always)]
     fn is_denied(&self, address: Ipv4Addr) -> bool {
         self.tables.denylist4.contains(address)
     }
 
-    #[inline]
+    #[inline(always)]
     fn mtu_v4(&self, destination: Ipv4Addr) -> u32 {
         self.paths.mtu_v4(destination)
     }
 
-    #[inline]
+    #[inline(always)]
     fn mtu_v6(&self, destination: Ipv6Addr) -> u32 {
         self.paths.mtu_v6(destination)
     }

@@ -5,11 +5,14 @@
 //! published to it, and read once for each batch. A batch is translated by one generation; the next batch
 //! may already see another one.
 
+mod long;
+
 use crate::driver::kernel::Handover;
 use crate::errors::{Request, Task};
+use crate::lookahead::prepare;
 use crate::paths::Live;
 use crate::perform::{NoRoom, perform_piece};
-use crate::process::{Disposition, Fragments, Route, process};
+use crate::process::{Disposition, Fragments, HandoverReason, Route, process};
 use crate::stats::{Published, QueueCounters, WorkerCounters};
 use crate::tables::Tables;
 use af_xdp::{Errno, Error, Frame, Kick, Socket, Umem};
@@ -18,6 +21,7 @@ use crossbeam::channel::Sender;
 use relay_core::{Direction, MAX_ERROR_LENGTH};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::OwnedFd;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -236,7 +240,7 @@ impl Worker {
         outcome
     }
 
-    /// Serves every socket once; returns how many frames came in.
+    /// Serves every socket once; returns how many packets came in.
     fn turn(
         &mut self,
         tables: &Tables,
@@ -246,12 +250,20 @@ impl Worker {
         let mut received = 0;
         for index in 0..self.sockets.len() {
             let socket = &mut self.sockets[index].socket;
-            let batch = socket.receive(&mut self.umem, incoming, BATCH);
+            socket.receive(&mut self.umem, incoming, BATCH);
+            prepare(incoming, tables);
+            let mut batch = 0;
+            let mut frames = incoming.drain(..);
+            while let Some(frame) = frames.next() {
+                batch += 1;
+                match frame.continues() {
+                    false => self.dispatch(frame, tables, live),
+                    true => self.dispatch_long(frame, &mut frames, tables, live),
+                }
+            }
+            drop(frames);
             self.queues[index].received_frames += u64::from(batch);
             received += batch;
-            for frame in incoming.drain(..) {
-                self.dispatch(frame, tables, live);
-            }
         }
         self.counters.received_frames += u64::from(received);
         self.transmit()?;
@@ -263,7 +275,7 @@ impl Worker {
     fn dispatch(&mut self, mut frame: Frame, tables: &Tables, live: &Live) {
         match process(&mut frame, tables, live, &mut self.counters.verdicts) {
             Disposition::Send(route) => return self.send(frame, route),
-            Disposition::Split(fragments) => self.send_pieces(&frame, &fragments),
+            Disposition::Split(fragments) => self.send_pieces(frame.octets(), &fragments),
             Disposition::Control {
                 network,
                 direction,
@@ -310,24 +322,33 @@ impl Worker {
     fn send(&mut self, frame: Frame, route: Route) {
         match route {
             Route::Port(port) => match self.senders.get(port) {
-                Some(Some(socket)) => return self.outgoing[*socket].push(frame),
+                Some(Some(socket)) => {
+                    self.counters.transmitted_frames += 1;
+                    self.queues[*socket].transmitted_frames += 1;
+                    return self.outgoing[*socket].push(frame);
+                }
                 Some(None) | None => self.counters.lost_transmit_full += 1,
             },
             Route::Kernel {
                 destination,
                 reason,
-            } => match self.handover.send(frame.octets(), destination) {
-                Ok(()) => self.counters.count_handover(reason),
-                Err(_) => self.counters.lost_kernel_refused += 1,
-            },
+            } => self.hand_over(frame.octets(), destination, reason),
         }
         self.umem.free(frame);
     }
 
-    /// Puts the pieces of a frame on their way, each in a frame of its own.
-    fn send_pieces(&mut self, frame: &Frame, fragments: &Fragments) {
+    /// Hands a packet without a link header to the kernel.
+    fn hand_over(&mut self, packet: &[u8], destination: IpAddr, reason: HandoverReason) {
+        match self.handover.send(packet, destination) {
+            Ok(()) => self.counters.count_handover(reason),
+            Err(_) => self.counters.lost_kernel_refused += 1,
+        }
+    }
+
+    /// Puts the pieces of a packet on their way, each in a frame of its own.
+    fn send_pieces(&mut self, packet: &[u8], fragments: &Fragments) {
         self.counters.split_packets += 1;
-        let payload = frame.octets().get(fragments.payload..).unwrap_or_default();
+        let payload = packet.get(fragments.payload..).unwrap_or_default();
         for piece in fragments.split.pieces() {
             let Some(mut fresh) = self.umem.allocate() else {
                 self.counters.lost_no_frame += 1;
@@ -336,8 +357,8 @@ impl Worker {
             match perform_piece(&mut fresh, &fragments.link, &piece, payload) {
                 Ok(()) => self.send(fresh, fragments.route),
                 Err(NoRoom) => {
-                    self.counters.lost_no_frame += 1;
                     self.umem.free(fresh);
+                    self.send_long_piece(fragments, &piece, payload);
                 }
             }
         }
@@ -359,15 +380,17 @@ impl Worker {
         {
             socket.reclaim(umem, u32::MAX);
             if !frames.is_empty() {
-                let mut sent = socket.transmit(umem, frames);
+                socket.transmit(umem, frames);
                 if !frames.is_empty() {
                     *down = !wake_up(socket.kick_tx(), counters)?;
                     socket.reclaim(umem, u32::MAX);
-                    sent += socket.transmit(umem, frames);
+                    socket.transmit(umem, frames);
                 }
-                counters.transmitted_frames += u64::from(sent);
-                queue.transmitted_frames += u64::from(sent);
-                counters.lost_transmit_full += frames.len() as u64;
+                // A packet in several frames is one packet.
+                let lost = frames.iter().filter(|frame| !frame.continues()).count() as u64;
+                counters.transmitted_frames -= lost;
+                queue.transmitted_frames -= lost;
+                counters.lost_transmit_full += lost;
                 for frame in frames.drain(..) {
                     umem.free(frame);
                 }

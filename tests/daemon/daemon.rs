@@ -197,6 +197,7 @@ impl Counters {
             "lost_kernel_refused",
             "lost_transmit_full",
             "lost_no_frame",
+            "lost_too_long",
             "lost_icmp_errors_refused",
         ];
         let lost: u64 = lost.iter().map(|name| self.get(name)).sum();

@@ -139,6 +139,7 @@ impl Injector {
             queue: 0,
             ring_sizes: RingSizes::default(),
             zero_copy: ZeroCopy::Off,
+            long_packets: false,
         };
         let socket = namespace
             .run_in(|| Socket::bind(&mut umem, &config))

@@ -93,6 +93,18 @@ impl Lab {
             .unwrap();
     }
 
+    /// Sets the MTUs of both links, in octets.
+    pub(crate) fn set_mtu(&self, north: u32, south: u32) {
+        for (namespace, interface, mtu) in [
+            (&self.client, "eth0", north),
+            (&self.relay, "north", north),
+            (&self.server, "eth0", south),
+            (&self.relay, "south", south),
+        ] {
+            namespace.set_mtu(interface, mtu).unwrap();
+        }
+    }
+
     /// Makes the three namespaces and ties nothing together.
     pub(crate) fn bare() -> Option<Self> {
         static TURN: Mutex<()> = Mutex::new(());

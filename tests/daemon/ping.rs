@@ -154,7 +154,7 @@ impl Pinger {
                 Some(left.max(Duration::from_micros(1))),
             )
             .unwrap();
-            let mut buffer = [0; 8192];
+            let mut buffer = [0; 16384];
             let length = match recv(&self.socket, &mut buffer, RecvFlags::empty()) {
                 Ok((length, _)) => length,
                 Err(Errno::AGAIN) => return,

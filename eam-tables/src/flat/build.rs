@@ -73,7 +73,7 @@ impl Image<Slot4> {
     }
 
     /// Translates an address by the longest prefix that contains it; `None` when there is none.
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, address: Ipv4Addr) -> Option<Mapped<Ipv6Addr>> {
         find_v4(&self.shape, &self.slots[..], &self.filter[..], address)
     }
@@ -112,7 +112,7 @@ impl Image<Slot6> {
     }
 
     /// Translates an address by the longest prefix that contains it; `None` when there is none.
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, address: Ipv6Addr) -> Option<Mapped<Ipv4Addr>> {
         find_v6(&self.shape, &self.slots[..], &self.filter[..], address)
     }

@@ -84,7 +84,7 @@ impl Socket {
         let tx = map_ring(config, &fd, Ring::Tx, &offsets.tx, sizes.tx)?;
 
         match registered_by {
-            None => bind_first(config, &fd)?,
+            None => umem.set_multi_buffer(bind_first(config, &fd)?),
             Some(first) => bind_shared(config, &fd, &first)?,
         }
         raise_tx_budget(fd.as_fd(), sizes.tx);
@@ -101,7 +101,7 @@ impl Socket {
             tx: Producer::new(tx),
             errors: DescriptorErrors::default(),
         };
-        Ok(Self::new(fd, rings, mode, config))
+        Ok(Self::new(fd, rings, mode, umem.multi_buffer(), config))
     }
 }
 
@@ -125,25 +125,47 @@ fn map_ring<T: Descriptor>(
     RingMemory::new(Arc::new(mapping), offsets, size).ok_or_else(unknown_layout)
 }
 
-/// Binds the socket that registered the UMEM.
-fn bind_first(config: &SocketConfig, fd: &OwnedFd) -> Result<(), Error> {
-    let attempt = |flag| {
-        let flags = flag | SocketAddrXdpFlags::XDP_USE_NEED_WAKEUP;
+/// Binds the socket that registered the UMEM; says whether packets may lie in several chunks (since Linux 6.6).
+fn bind_first(config: &SocketConfig, fd: &OwnedFd) -> Result<bool, Error> {
+    let attempt = |mode: SocketAddrXdpFlags, multi_buffer| {
+        let mut flags = mode | SocketAddrXdpFlags::XDP_USE_NEED_WAKEUP;
+        flags.set(SocketAddrXdpFlags::XDP_USE_SG, multi_buffer);
         let address = SocketAddrXdp::new(flags, config.interface_index, config.queue);
-        patiently(|| bind(fd, &address))
+        patiently(|| bind(fd, &address)).map(|()| multi_buffer)
     };
-    let copy = || attempt(SocketAddrXdpFlags::XDP_COPY).map_err(config.failed(Call::BindCopy));
-    let zero_copy = || attempt(SocketAddrXdpFlags::XDP_ZEROCOPY);
+    // Kernels and drivers refuse what they cannot do in many ways, so that only the refusal of the least tells. A queue
+    // that is busy is busy in every way.
+    let first_of = |attempts: &[(SocketAddrXdpFlags, bool)]| {
+        let mut outcome = Err(Errno::INVAL);
+        for (mode, multi_buffer) in attempts {
+            outcome = attempt(*mode, *multi_buffer);
+            if matches!(outcome, Ok(_) | Err(Errno::BUSY)) {
+                break;
+            }
+        }
+        outcome
+    };
+    let (copy, zero_copy) = (
+        SocketAddrXdpFlags::XDP_COPY,
+        SocketAddrXdpFlags::XDP_ZEROCOPY,
+    );
     match config.zero_copy {
-        ZeroCopy::Off => copy(),
-        ZeroCopy::On => zero_copy().map_err(config.failed(Call::BindZeroCopy)),
-        ZeroCopy::Auto => match zero_copy() {
-            Ok(()) => Ok(()),
-            // A queue that is busy is busy in copy mode too.
-            Err(Errno::BUSY) => Err(config.failed(Call::BindZeroCopy)(Errno::BUSY)),
-            // Drivers refuse zero copy in many ways, so that only copy mode's own refusal tells.
-            Err(_) => copy(),
-        },
+        ZeroCopy::Off => {
+            first_of(&[(copy, true), (copy, false)]).map_err(config.failed(Call::BindCopy))
+        }
+        ZeroCopy::On => first_of(&[(zero_copy, true), (zero_copy, false)])
+            .map_err(config.failed(Call::BindZeroCopy)),
+        ZeroCopy::Auto => {
+            let order = match config.long_packets {
+                true => [(zero_copy, true), (copy, true), (zero_copy, false)],
+                false => [(zero_copy, true), (zero_copy, false), (copy, true)],
+            };
+            match first_of(&order) {
+                Err(Errno::BUSY) => Err(config.failed(Call::BindZeroCopy)(Errno::BUSY)),
+                Err(_) => attempt(copy, false).map_err(config.failed(Call::BindCopy)),
+                Ok(multi_buffer) => Ok(multi_buffer),
+            }
+        }
     }
 }
 

@@ -34,6 +34,7 @@ pub struct Frame {
     /// `start + length <= chunk_size` always holds.
     start: u32,
     length: u32,
+    continues: bool,
 }
 
 // SAFETY: the holder is the only one who reaches the chunk, and the mapping is not bound to a thread.
@@ -60,6 +61,7 @@ impl Frame {
             chunk_size,
             start,
             length,
+            continues: false,
         })
     }
 
@@ -89,7 +91,17 @@ impl Frame {
         unsafe { data.as_mut() }
     }
 
-    /// The length of the packet in octets.
+    /// Whether the packet goes on in the frame behind this one, being longer than a chunk holds.
+    pub fn continues(&self) -> bool {
+        self.continues
+    }
+
+    /// Says whether the packet goes on in the frame behind this one. The two must be transmitted together.
+    pub fn set_continues(&mut self, continues: bool) {
+        self.continues = continues;
+    }
+
+    /// The length of the packet in octets, of what is in this frame.
     pub fn len(&self) -> usize {
         self.length as usize
     }

@@ -32,6 +32,7 @@
 //!         queue: 0,
 //!         ring_sizes: RingSizes::default(),
 //!         zero_copy: ZeroCopy::Auto,
+//!         long_packets: false,
 //!     },
 //! )?;
 //! let mut frames = Vec::with_capacity(64);

@@ -44,23 +44,30 @@ impl Rings {
         self.fill.produce(limit, || umem.lend_to_fill(self.socket))
     }
 
-    /// Appends up to `limit` received frames to `frames`; returns how many.
+    /// Appends up to `limit` received frames to `frames`, and those in which the last packet goes on; returns how many.
     pub(crate) fn receive(&mut self, umem: &mut Umem, frames: &mut Vec<Frame>, limit: u32) -> u32 {
         self.check_umem(umem);
         let mut received = 0;
-        self.rx.consume(limit, |descriptor| {
-            match umem.take_received(self.socket, descriptor) {
-                Some(frame) => {
-                    frames.push(frame);
-                    received += 1;
+        let mut wanted = limit;
+        while wanted > 0 {
+            let mut continues = false;
+            let read = self.rx.consume(wanted, |descriptor| {
+                match umem.take_received(self.socket, descriptor) {
+                    Some(frame) => {
+                        continues = frame.continues();
+                        frames.push(frame);
+                        received += 1;
+                    }
+                    None => self.errors.receive += 1,
                 }
-                None => self.errors.receive += 1,
-            }
-        });
+            });
+            wanted = u32::from(continues && read > 0);
+        }
         received
     }
 
-    /// Moves frames from the front of `frames` to the TX ring until it is full; returns how many.
+    /// Moves frames from the front of `frames` to the TX ring until it is full; returns how many. A packet in several frames
+    /// goes as a whole or stays.
     pub(crate) fn transmit(&mut self, umem: &mut Umem, frames: &mut Vec<Frame>) -> u32 {
         self.check_umem(umem);
         for empty in frames.extract_if(.., |frame| frame.is_empty()) {
@@ -68,7 +75,10 @@ impl Rings {
             umem.free(empty);
         }
         let wanted = u32::try_from(frames.len()).unwrap_or(u32::MAX);
-        let room = self.tx.reserve(wanted);
+        let mut room = self.tx.reserve(wanted);
+        while room > 0 && frames[room as usize - 1].continues() {
+            room -= 1;
+        }
         let mut leaving = frames.drain(..room as usize);
         self.tx.produce(room, || {
             let frame = leaving.next()?;
@@ -222,6 +232,46 @@ mod tests {
         kernel.take_tx(RING);
         assert_eq!(rings.transmit(&mut umem, &mut frames), 4);
         assert_eq!(umem.ledger().transmit, 12);
+    }
+
+    #[test]
+    fn a_packet_in_several_frames_stays_together() {
+        let mut umem = Umem::new(ChunkSize::Octets2048, 24).unwrap();
+        let (mut rings, mut kernel) = connected(&mut umem, 0);
+        rings.fill(&mut umem, RING);
+        kernel.take_fill(RING);
+        // Two short packets, and one of three descriptors.
+        let mut pieces = [false, false, true, true, false].into_iter();
+        kernel.rx.produce(5, || {
+            let addr = kernel.empty.pop_front()? + 256;
+            let options = match pieces.next()? {
+                true => XdpDescOptions::XDP_PKT_CONTD,
+                false => XdpDescOptions::empty(),
+            };
+            let len = 1792;
+            Some(XdpDesc { addr, len, options })
+        });
+        let mut frames = Vec::new();
+        assert_eq!(rings.receive(&mut umem, &mut frames, 2), 2);
+        assert_eq!(rings.receive(&mut umem, &mut frames, 1), 3);
+        let continues: Vec<bool> = frames.iter().map(Frame::continues).collect();
+        assert_eq!(continues, [false, false, true, true, false]);
+
+        // With four more in front, the ring has no room for the last of the eleven.
+        frames.rotate_left(2);
+        for _ in 0..6 {
+            let mut frame = umem.allocate().unwrap();
+            frame.set_len(60).unwrap();
+            frames.insert(0, frame);
+        }
+        assert_eq!(rings.transmit(&mut umem, &mut frames), 6);
+        assert_eq!(frames.len(), 5);
+        kernel.take_tx(RING);
+        assert_eq!(rings.transmit(&mut umem, &mut frames), 5);
+        let mut sent = Vec::new();
+        let flags = |descriptor: XdpDesc| sent.push(descriptor.options.bits());
+        kernel.tx.consume(RING, flags);
+        assert_eq!(sent, [1, 1, 0, 0, 0]);
     }
 
     #[test]

@@ -85,6 +85,9 @@ pub struct SocketConfig {
     pub ring_sizes: RingSizes,
     /// Whether zero copy is wanted.
     pub zero_copy: ZeroCopy,
+    /// Whether packets longer than a chunk are to be expected, so that [`Socket::is_multi_buffer`] is worth more than zero
+    /// copy where both cannot be had.
+    pub long_packets: bool,
 }
 
 impl SocketConfig {
@@ -188,15 +191,23 @@ pub struct Socket {
     fd: Arc<OwnedFd>,
     rings: Rings,
     mode: Mode,
+    multi_buffer: bool,
     config: SocketConfig,
 }
 
 impl Socket {
-    pub(crate) fn new(fd: Arc<OwnedFd>, rings: Rings, mode: Mode, config: &SocketConfig) -> Self {
+    pub(crate) fn new(
+        fd: Arc<OwnedFd>,
+        rings: Rings,
+        mode: Mode,
+        multi_buffer: bool,
+        config: &SocketConfig,
+    ) -> Self {
         Self {
             fd,
             rings,
             mode,
+            multi_buffer,
             config: config.clone(),
         }
     }
@@ -204,6 +215,11 @@ impl Socket {
     /// The mode that the kernel chose.
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// Whether packets may lie in several frames ([`Frame::continues`]); if not, the kernel drops what is longer than a chunk.
+    pub fn is_multi_buffer(&self) -> bool {
+        self.multi_buffer
     }
 
     /// What this socket was bound with.
@@ -220,14 +236,15 @@ impl Socket {
         self.rings.fill(umem, limit)
     }
 
-    /// Appends up to `limit` received frames to `frames`; returns how many.
+    /// Appends up to `limit` received frames to `frames`, and those in which the last packet goes on; returns how many.
     pub fn receive(&mut self, umem: &mut Umem, frames: &mut Vec<Frame>, limit: u32) -> u32 {
         self.rings.receive(umem, frames, limit)
     }
 
     /// Lends frames, from the front of `frames`, to the kernel for sending; returns how many.
     ///
-    /// Those that the TX ring has no room for stay in `frames`, in order. Empty frames are freed and
+    /// Those that the TX ring has no room for stay in `frames`, in order, and so does a packet in several frames of which
+    /// some would have to stay. Empty frames are freed and
     /// counted in [`DescriptorErrors`]. Nothing is sent before [`Socket::kick_tx`].
     pub fn transmit(&mut self, umem: &mut Umem, frames: &mut Vec<Frame>) -> u32 {
         self.rings.transmit(umem, frames)

@@ -90,6 +90,8 @@ pub struct Umem {
     free: Vec<u32>,
     sockets: Vec<Weak<OwnedFd>>,
     sockets_bound: u16,
+    /// Whether the sockets take packets that lie in several chunks, as the first of them was bound.
+    multi_buffer: bool,
 }
 
 impl Umem {
@@ -112,6 +114,7 @@ impl Umem {
             free: (0..frames).rev().collect(),
             sockets: Vec::new(),
             sockets_bound: 0,
+            multi_buffer: false,
         })
     }
 
@@ -180,11 +183,13 @@ impl Umem {
         if self.owners[chunk as usize] != Owner::Fill(socket) {
             return None;
         }
-        let frame = self.hand_over(chunk, start, descriptor.len);
-        if frame.is_none() {
+        let Some(mut frame) = self.hand_over(chunk, start, descriptor.len) else {
             self.set_free(chunk);
-        }
-        frame
+            return None;
+        };
+        let options = descriptor.options;
+        frame.set_continues(options.contains(XdpDescOptions::XDP_PKT_CONTD));
+        Some(frame)
     }
 
     /// Lends a frame to the kernel for sending; the result goes on the TX ring of `socket`.
@@ -194,12 +199,16 @@ impl Umem {
     /// The frame belongs to another UMEM.
     pub(crate) fn lend_to_transmit(&mut self, socket: SocketId, frame: Frame) -> XdpDesc {
         let chunk = self.chunk_of(&frame);
+        let options = match frame.continues() {
+            true => XdpDescOptions::XDP_PKT_CONTD,
+            false => XdpDescOptions::empty(),
+        };
         let (_, start, length) = frame.into_parts();
         self.owners[chunk as usize] = Owner::Transmit(socket);
         XdpDesc {
             addr: u64::from(chunk) * u64::from(self.chunk_size.octets()) + u64::from(start),
             len: length,
-            options: XdpDescOptions::empty(),
+            options,
         }
     }
 
@@ -236,6 +245,16 @@ impl Umem {
     /// A bound socket through which the registration can be shared, if one is still open.
     pub(crate) fn registered_by(&self) -> Option<Arc<OwnedFd>> {
         self.sockets.iter().find_map(Weak::upgrade)
+    }
+
+    /// Whether the sockets take packets that lie in several chunks.
+    pub(crate) fn multi_buffer(&self) -> bool {
+        self.multi_buffer
+    }
+
+    /// Remembers whether the first socket was bound for packets that lie in several chunks.
+    pub(crate) fn set_multi_buffer(&mut self, multi_buffer: bool) {
+        self.multi_buffer = multi_buffer;
     }
 
     /// Remembers a bound socket and names it; `None` after 65,535 of them.

@@ -96,6 +96,7 @@ fn config(interface: &str, queue: u32, zero_copy: ZeroCopy) -> SocketConfig {
         queue,
         ring_sizes: RingSizes::default(),
         zero_copy,
+        long_packets: false,
     }
 }
 
@@ -214,6 +215,58 @@ fn two_interfaces_send_from_one_umem() {
         assert_eq!(statistics.tx_invalid_descriptors, 0);
         assert_eq!(statistics.rx_dropped, 0);
     }
+}
+
+#[test]
+fn a_packet_in_several_frames_is_sent_as_one() {
+    const LENGTH: usize = 8000;
+    let Some(_namespace) = Namespace::enter("long") else {
+        return;
+    };
+    ip(&["link", "set", "a0", "mtu", "9000"]);
+    ip(&["link", "set", "a1", "mtu", "9000"]);
+    let listener = listener();
+    let mut umem = Umem::new(ChunkSize::Octets4096, 64).unwrap();
+    let mut socket = Socket::bind(&mut umem, &config("a0", 0, ZeroCopy::Auto)).unwrap();
+    if !socket.is_multi_buffer() {
+        println!("SKIPPED: the kernel has no AF_XDP packets in several buffers (Linux 6.6)");
+        return;
+    }
+    let mut packet = vec![0xFF; 6];
+    packet.extend([2, 0, 0, 0, 0, 9]);
+    packet.extend(ETHERTYPE.to_be_bytes());
+    packet.extend((packet.len()..LENGTH).map(|number| (number * 7 >> 3) as u8));
+
+    let mut frames: Vec<Frame> = packet
+        .chunks(3840)
+        .map(|part| {
+            let mut frame = umem.allocate().unwrap();
+            frame.set_len(part.len()).unwrap();
+            frame.octets_mut().copy_from_slice(part);
+            frame.set_continues(true);
+            frame
+        })
+        .collect();
+    frames.last_mut().unwrap().set_continues(false);
+    assert_eq!(socket.transmit(&mut umem, &mut frames), 3);
+    let kick = socket.kick_tx().unwrap();
+    assert_eq!((kick.busy, kick.no_buffers, kick.network_down), (0, 0, 0));
+    until("the packet", || {
+        let mut buffer = [0; 10_000];
+        match recv(&listener, &mut buffer, RecvFlags::empty()) {
+            Ok((length, _)) => {
+                assert!(buffer[..length] == packet, "something else arrived");
+                true
+            }
+            Err(Errno::AGAIN) => false,
+            Err(errno) => panic!("recv: {errno}"),
+        }
+    });
+    until("all frames", || {
+        socket.reclaim(&mut umem, 64);
+        umem.outstanding() == 0
+    });
+    assert_eq!(socket.statistics().unwrap().tx_invalid_descriptors, 0);
 }
 
 #[test]

@@ -122,6 +122,7 @@ pub fn run(path: &Path, config: Config, tables: Tables) -> Result<(), DaemonErro
     let (requests, waiting) = crossbeam::channel::bounded(REQUESTS);
     let errors = Errors::new(&config.icmp, waiting, Handover::open()?);
     let workers = Workers::start(&config, &ports, &mut fast_path, &shared, &requests)?;
+    ports.set_takes_long_packets(workers.take_long_packets());
     let service = Service::find();
     let begun = begin(path, &config, &shared, &health).and_then(|begun| {
         ports.attach(&mut fast_path)?;

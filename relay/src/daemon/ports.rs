@@ -43,6 +43,8 @@ pub(super) struct Port {
 pub(super) struct Ports {
     ports: Vec<Port>,
     devices: NetDevices,
+    /// The longest frame in octets that all sockets take in one chunk; `None` if they take several.
+    longest_frame: Option<u32>,
 }
 
 impl Ports {
@@ -67,7 +69,11 @@ impl Ports {
             return Err(unfit(last, why));
         }
         let devices = NetDevices::open().map_err(failed("ask the kernel about XDP features"))?;
-        Ok(Self { ports, devices })
+        Ok(Self {
+            ports,
+            devices,
+            longest_frame: None,
+        })
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Port> {
@@ -90,6 +96,25 @@ impl Ports {
         match longest {
             0..=SMALL_FRAME => af_xdp::ChunkSize::Octets2048,
             _ => af_xdp::ChunkSize::Octets4096,
+        }
+    }
+
+    /// Says whether frames of some port are longer than any chunk.
+    pub(super) fn have_long_packets(&self) -> bool {
+        self.ports
+            .iter()
+            .any(|port| port.mtu + LINK_HEADER > LARGE_FRAME)
+    }
+
+    /// Notes whether the sockets take packets in several chunks, and warns of those that will be lost.
+    pub(super) fn set_takes_long_packets(&mut self, takes: bool) {
+        self.longest_frame = match self.chunk_size() {
+            _ if takes => None,
+            af_xdp::ChunkSize::Octets2048 => Some(SMALL_FRAME),
+            af_xdp::ChunkSize::Octets4096 => Some(LARGE_FRAME),
+        };
+        for port in &self.ports {
+            port.warn_of_long_frames(self.longest_frame);
         }
     }
 
@@ -170,6 +195,14 @@ impl Ports {
                 }
                 continue;
             };
+            if link.mtu != port.mtu {
+                info!(
+                    "{name}: the MTU is {} octets, it was {}",
+                    link.mtu, port.mtu
+                );
+                port.mtu = link.mtu;
+                port.warn_of_long_frames(self.longest_frame);
+            }
             if let Some(mac) = link.mac.filter(|mac| *mac != port.mac) {
                 info!("{name}: the hardware address has changed");
                 port.mac = mac;
@@ -181,6 +214,18 @@ impl Ports {
 }
 
 impl Port {
+    /// Warns if the MTU lets frames in that the sockets do not take.
+    fn warn_of_long_frames(&self, longest: Option<u32>) {
+        let (name, mtu) = (&self.interface.name, self.mtu);
+        if let Some(longest) = longest.filter(|longest| mtu + LINK_HEADER > *longest) {
+            warn!(
+                "{name}: the MTU is {mtu}, but frames longer than {longest} octets are lost: \
+                 the kernel (Linux 6.6 can) or the driver takes no AF_XDP packets in several buffers; \
+                 restart the relay if the MTU was raised while it ran, or lower it"
+            );
+        }
+    }
+
     /// Writes the interface into the map of ports.
     fn announce(&self, fast_path: &mut FastPath) -> Result<(), BpfError> {
         let port = layout::Port {
@@ -254,12 +299,6 @@ fn find(
     if (queues.len() as u32) < there {
         warn!(
             "{name}: packets to translate that arrive on other queues than {queues:?} are dropped; steer them"
-        );
-    }
-    if link.mtu + LINK_HEADER > LARGE_FRAME {
-        warn!(
-            "{name}: frames longer than {LARGE_FRAME} octets are lost; the MTU is {}",
-            link.mtu
         );
     }
     if !link.up {

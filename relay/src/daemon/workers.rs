@@ -23,6 +23,8 @@ pub(super) struct Workers {
     seen: Vec<Seen>,
     /// The number of the generation by which each worker translates.
     generations: Vec<Arc<AtomicU64>>,
+    /// Whether all sockets take packets that lie in several chunks.
+    multi_buffer: bool,
 }
 
 /// What can be seen of a worker from outside.
@@ -58,6 +60,7 @@ impl Workers {
             threads: Vec::new(),
             seen: Vec::new(),
             generations: Vec::new(),
+            multi_buffer: true,
         };
         for number in 0..count {
             let started = start_one(
@@ -70,7 +73,8 @@ impl Workers {
                 requests,
             );
             match started {
-                Ok((thread, seen, generation)) => {
+                Ok((thread, seen, generation, multi_buffer)) => {
+                    workers.multi_buffer &= multi_buffer;
                     workers.threads.push(thread);
                     workers.seen.push(seen);
                     workers.generations.push(generation);
@@ -82,6 +86,11 @@ impl Workers {
             }
         }
         Ok(workers)
+    }
+
+    /// Says whether all sockets take packets that are longer than a chunk of memory.
+    pub(super) fn take_long_packets(&self) -> bool {
+        self.multi_buffer
     }
 
     /// Says whether a worker has given up.
@@ -143,7 +152,7 @@ impl Workers {
 /// Frames of each socket for the fragments of packets that have to be split.
 const PIECES: u32 = 1024;
 
-type Started = (JoinHandle<()>, Seen, Arc<AtomicU64>);
+type Started = (JoinHandle<()>, Seen, Arc<AtomicU64>, bool);
 
 fn sum(seen: &[Seen]) -> WorkerCounters {
     let mut sum = WorkerCounters::default();
@@ -198,6 +207,10 @@ fn start_one(
         queues,
     };
     let generation = worker.generation();
+    let multi_buffer = worker
+        .sockets()
+        .iter()
+        .all(|socket| socket.socket.is_multi_buffer());
     let shared = shared.clone();
     let thread = std::thread::Builder::new()
         .name(format!("worker-{number}"))
@@ -214,7 +227,7 @@ fn start_one(
             }
         });
     let thread = thread.map_err(failed("start a worker thread"))?;
-    Ok((thread, seen, generation))
+    Ok((thread, seen, generation, multi_buffer))
 }
 
 /// Opens the sockets of one worker over one UMEM.
@@ -267,6 +280,7 @@ fn open_with(
             queue,
             ring_sizes,
             zero_copy,
+            long_packets: ports.have_long_packets(),
         };
         sockets.push(PortSocket {
             port: position,

@@ -8,4 +8,5 @@ pub mod namespace;
 pub mod netdev;
 pub mod netlink;
 pub mod object;
+pub mod prefetch;
 pub mod xdp_link;

@@ -315,7 +315,10 @@ fn special_routes_rules_and_nexthop_objects() {
     lab.ip("route add 11.0.0.0/8 encap ip id 5 dst 192.0.2.2 via 192.0.2.2");
     lab.expect("203.0.113.1", Err(KernelReason::SpecialRoute));
     lab.expect("203.0.113.129", Ok(0x16));
-    assert_eq!(lab.picture().mtu_v4([203, 0, 113, 129].into()), Some(1300));
+    assert_eq!(
+        lab.picture().find_v4([203, 0, 113, 129].into()).mtu(),
+        Some(1300)
+    );
     lab.expect("2001:db8:9::1", Err(KernelReason::SpecialRoute));
     lab.expect("2001:db8:a::1", Err(KernelReason::SpecialRoute));
     lab.expect("10.1.1.1", Ok(0x22));

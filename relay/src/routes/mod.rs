@@ -168,6 +168,7 @@ struct Tables {
     targets: Vec<state::Target>,
 }
 
+/// Where a target leads.
 #[derive(Clone, Copy)]
 struct Resolved {
     action: Action,
@@ -203,68 +204,100 @@ struct WeightedPath {
     path: Path,
 }
 
+/// What the routes say about a destination, before one of several paths is chosen.
+#[derive(Clone, Copy)]
+pub struct Found<'a> {
+    /// Why the kernel has to take packets to this destination, whatever its route.
+    kernel: Option<KernelReason>,
+    resolved: Option<&'a Resolved>,
+}
+
+impl Found<'_> {
+    /// Returns the MTU towards the destination, in octets: the route's own or that of the interface it leads out of.
+    /// Of several paths the smallest counts. `None` when there is no such route, or the destination alone does not decide.
+    #[inline]
+    pub fn mtu(&self) -> Option<u32> {
+        self.resolved.and_then(|resolved| resolved.mtu)
+    }
+}
+
 impl Routes {
     /// Looks up the next hop of an IPv4 destination. Packets of one flow bring the same `flow` hash and take the same path.
     pub fn v4(&self, destination: Ipv4Addr, flow: u32) -> Hop<'_> {
-        if let Some(reason) = self.withheld_v4 {
-            return Hop::Kernel(reason);
-        }
-        if destination.is_multicast() || destination.is_broadcast() || destination.octets()[0] == 0
-        {
-            return Hop::Kernel(KernelReason::SpecialRoute);
-        }
-        let neighbour = |link| self.on_link_v4.get(&(link, destination)).copied();
-        self.hop(self.find(&self.tables.v4, destination), flow, neighbour)
+        self.hop_v4(self.find_v4(destination), destination, flow)
     }
 
     /// Looks up the next hop of an IPv6 destination. Packets of one flow bring the same `flow` hash and take the same path.
     pub fn v6(&self, destination: Ipv6Addr, flow: u32) -> Hop<'_> {
-        if let Some(reason) = self.withheld_v6 {
-            return Hop::Kernel(reason);
-        }
-        if destination.is_multicast()
+        self.hop_v6(self.find_v6(destination), destination, flow)
+    }
+
+    /// Looks up the route to an IPv4 destination.
+    #[inline]
+    pub fn find_v4(&self, destination: Ipv4Addr) -> Found<'_> {
+        let is_special = destination.is_multicast()
+            || destination.is_broadcast()
+            || destination.octets()[0] == 0;
+        let withheld = self.withheld_v4;
+        self.find(&self.tables.v4, destination, withheld, is_special)
+    }
+
+    /// Looks up the route to an IPv6 destination.
+    #[inline]
+    pub fn find_v6(&self, destination: Ipv6Addr) -> Found<'_> {
+        let is_special = destination.is_multicast()
             || destination.is_unspecified()
-            || destination.is_unicast_link_local()
-        {
-            return Hop::Kernel(KernelReason::SpecialRoute);
-        }
+            || destination.is_unicast_link_local();
+        let withheld = self.withheld_v6;
+        self.find(&self.tables.v6, destination, withheld, is_special)
+    }
+
+    /// Returns the next hop by what [`find_v4`](Self::find_v4) said about the same destination.
+    #[inline]
+    pub fn hop_v4(&self, found: Found<'_>, destination: Ipv4Addr, flow: u32) -> Hop<'_> {
+        let neighbour = |link| self.on_link_v4.get(&(link, destination)).copied();
+        self.hop(found, flow, neighbour)
+    }
+
+    /// Returns the next hop by what [`find_v6`](Self::find_v6) said about the same destination.
+    #[inline]
+    pub fn hop_v6(&self, found: Found<'_>, destination: Ipv6Addr, flow: u32) -> Hop<'_> {
         let neighbour = |link| self.on_link_v6.get(&(link, destination)).copied();
-        self.hop(self.find(&self.tables.v6, destination), flow, neighbour)
+        self.hop(found, flow, neighbour)
     }
 
-    /// Returns the MTU towards an IPv4 destination, in octets: the route's own or that of the interface it leads out of.
-    /// Of several paths the smallest counts. `None` when there is no such route, or the destination alone does not decide.
-    pub fn mtu_v4(&self, destination: Ipv4Addr) -> Option<u32> {
-        if self.withheld_v4.is_some() {
-            None
-        } else {
-            self.find(&self.tables.v4, destination)?.mtu
+    #[inline]
+    fn find<A: Address>(
+        &self,
+        table: &PrefixTable<A, u32>,
+        destination: A,
+        withheld: Option<KernelReason>,
+        is_special: bool,
+    ) -> Found<'_> {
+        if withheld.is_some() {
+            return Found {
+                kernel: withheld,
+                resolved: None,
+            };
+        }
+        let target = table.get(destination);
+        Found {
+            kernel: is_special.then_some(KernelReason::SpecialRoute),
+            resolved: target.and_then(|target| self.resolved.get(target as usize)),
         }
     }
 
-    /// Returns the MTU towards an IPv6 destination, in octets: the route's own or that of the interface it leads out of.
-    /// Of several paths the smallest counts. `None` when there is no such route, or the destination alone does not decide.
-    pub fn mtu_v6(&self, destination: Ipv6Addr) -> Option<u32> {
-        if self.withheld_v6.is_some() {
-            None
-        } else {
-            self.find(&self.tables.v6, destination)?.mtu
-        }
-    }
-
-    fn find<A: Address>(&self, table: &PrefixTable<A, u32>, destination: A) -> Option<Resolved> {
-        table
-            .get(destination)
-            .map(|target| self.resolved[target as usize])
-    }
-
+    #[inline]
     fn hop(
         &self,
-        found: Option<Resolved>,
+        found: Found<'_>,
         flow: u32,
         neighbour: impl FnOnce(u32) -> Option<u32>,
     ) -> Hop<'_> {
-        let path = match found.map(|resolved| resolved.action) {
+        if let Some(reason) = found.kernel {
+            return Hop::Kernel(reason);
+        }
+        let path = match found.resolved.map(|resolved| resolved.action) {
             None => Path::Kernel(KernelReason::NoRoute),
             Some(Action::Kernel(reason)) => Path::Kernel(reason),
             Some(Action::Take(path)) => path,

@@ -65,7 +65,7 @@ fn dead_hops_and_down_links_are_not_chosen() {
             assert_eq!(look_with(&routes, "8.8.8.8", flow), Ok(0x12));
         }
         assert_eq!(look(&routes, "203.0.113.1"), Err(KernelReason::LinkDown));
-        assert_eq!(routes.mtu_v4([203, 0, 113, 1].into()), None);
+        assert_eq!(routes.find_v4([203, 0, 113, 1].into()).mtu(), None);
     }
 }
 
@@ -163,11 +163,11 @@ fn the_mtu_is_that_of_the_route_or_of_the_interface() {
     );
     add(&mut state, MAIN, "10.0.0.0/8", forward(&[on_link(9)]));
     let routes = picture(&state);
-    assert_eq!(routes.mtu_v4([203, 0, 113, 1].into()), Some(1280));
-    assert_eq!(routes.mtu_v4([198, 51, 100, 77].into()), Some(1500));
-    assert_eq!(routes.mtu_v4([10, 1, 1, 1].into()), Some(1420));
-    assert_eq!(routes.mtu_v4([8, 8, 8, 8].into()), None);
-    assert_eq!(routes.mtu_v6(Ipv6Addr::LOCALHOST), None);
+    assert_eq!(routes.find_v4([203, 0, 113, 1].into()).mtu(), Some(1280));
+    assert_eq!(routes.find_v4([198, 51, 100, 77].into()).mtu(), Some(1500));
+    assert_eq!(routes.find_v4([10, 1, 1, 1].into()).mtu(), Some(1420));
+    assert_eq!(routes.find_v4([8, 8, 8, 8].into()).mtu(), None);
+    assert_eq!(routes.find_v6(Ipv6Addr::LOCALHOST).mtu(), None);
     let Hop::Direct(direct) = routes.v4([203, 0, 113, 1].into(), 0) else {
         panic!()
     };

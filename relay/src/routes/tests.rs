@@ -323,7 +323,7 @@ fn with_policy_rules_or_undecodable_routes_the_kernel_decides_everything_in_that
     let routes = picture(&state);
     assert_eq!(look(&routes, "8.8.8.8"), Err(KernelReason::PolicyRules));
     assert_eq!(look(&routes, "2001:db8:9::1"), Ok(0x11));
-    assert_eq!(routes.mtu_v4([8, 8, 8, 8].into()), None);
+    assert_eq!(routes.find_v4([8, 8, 8, 8].into()).mtu(), None);
     state.v6.undecodable = true;
     assert_eq!(
         look(&picture(&state), "2001:db8:9::1"),

@@ -143,14 +143,14 @@ impl<'a, N: Network + ?Sized> Translator<'a, N> {
     }
 
     /// Returns the RFC 6052 form of `address`, unless a rule forbids it.
-    #[inline]
+    #[inline(always)]
     fn embed(&self, address: Ipv4Addr) -> Result<Ipv6Addr, DropReason> {
         self.check_rfc_6052(address)?;
         Ok(self.policy.prefix.embed(address))
     }
 
     /// Checks whether RFC 6052 may translate `address`, from or to its embedded form.
-    #[inline]
+    #[inline(always)]
     fn check_rfc_6052(&self, address: Ipv4Addr) -> Result<(), DropReason> {
         if self.network.is_denied(address) {
             return Err(DropReason::Denied);
@@ -164,7 +164,7 @@ impl<'a, N: Network + ?Sized> Translator<'a, N> {
     /// Maps an IPv6 address: an EAM takes precedence over RFC 6052 for each address (RFC 7757, 3.3.2).
     ///
     /// `None` means that neither applies.
-    #[inline]
+    #[inline(always)]
     fn map_v6(&self, address: Ipv6Addr) -> Result<Option<(Ipv4Addr, MappedBy)>, DropReason> {
         if let Some(mapped) = self.network.v6_to_v4(address) {
             return Ok(Some((mapped, MappedBy::Eam)));

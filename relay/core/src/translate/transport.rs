@@ -52,7 +52,7 @@ pub(super) enum Addresses {
 }
 
 impl Addresses {
-    #[inline]
+    #[inline(always)]
     fn sum(self) -> Sum {
         match self {
             Self::V4(source, destination) => Sum::ZERO.add_v4(source).add_v4(destination),
@@ -101,7 +101,7 @@ pub(super) fn icmp_kind<O: Octets + ?Sized>(
 ///
 /// Pseudo-headers of both families sum up the same length and protocol, so only the addresses make a difference. Of a
 /// UDP header with a zero checksum, `udp_zero_checksum` decides.
-#[inline]
+#[inline(always)]
 pub(super) fn patch<O: Octets + ?Sized>(
     packet: &O,
     upper: Upper,
@@ -189,7 +189,7 @@ fn udp_checksum<O: Octets + ?Sized>(
 }
 
 /// Returns the change that makes an ICMP echo message one of the other family, or keeps it one of the same.
-#[inline]
+#[inline(always)]
 pub(super) fn echo_patch<O: Octets + ?Sized>(
     packet: &O,
     upper: Upper,

@@ -231,6 +231,7 @@ pub(super) fn check_protocol(protocol: u8) -> Result<(), Refusal> {
 }
 
 /// Maps the source (RFC 7915, section 6; RFC 7757, 4.2.1).
+#[inline(always)]
 fn map_source<N: Network + ?Sized>(
     translator: &Translator<'_, N>,
     source: Ipv4Addr,
