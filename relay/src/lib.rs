@@ -16,6 +16,7 @@
 //! | [`routes`] | next hops, from the kernel's own routes and neighbours |
 //! | [`offline`], [`capture`] | translation of capture files |
 //! | [`driver`] | all that talks to the kernel: netlink, ethtool, XDP, namespaces |
+//! | [`logging`] | the log, as text or JSON |
 //! | [`lab`] | laboratories of network namespaces |
 //! | [`demo`] | `siit-relay demo`: real traffic through the real relay |
 //! | [`cli`] | arguments, subcommands, exit codes |
@@ -29,6 +30,7 @@ pub mod demo;
 pub mod driver;
 pub mod errors;
 pub mod lab;
+pub mod logging;
 pub mod memory;
 pub mod offline;
 pub mod paths;

@@ -13,6 +13,7 @@ mod translate;
 
 use crate::config::{self, Config};
 use crate::control::protocol::Request;
+use crate::logging::LogFormat;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use eam_tables::Eam;
@@ -35,7 +36,15 @@ enum Command {
     /// Translate packets between the configured interfaces until told to stop
     ///
     /// Stays in the foreground and logs to standard error. SIGINT and SIGTERM stop it cleanly.
-    Run(ConfigArguments),
+    ///
+    /// SIGHUP has it read its files again. RUST_LOG says how much is logged.
+    Run {
+        #[command(flatten)]
+        config: ConfigArguments,
+        /// How the log is written
+        #[arg(long, value_enum, default_value = "text")]
+        log_format: LogFormat,
+    },
     /// Check the configuration and its EAM files; tell every problem at once
     ///
     /// Each problem is a line of the form `file:line:column: message`. Exit code 1 if any is an error.
@@ -173,7 +182,7 @@ impl Command {
     fn run(self) -> anyhow::Result<ExitCode> {
         let mut output = io::stdout().lock();
         match self {
-            Self::Run(config) => run::run(&config.config),
+            Self::Run { config, log_format } => run::run(&config.config, log_format),
             Self::Check { config, json } => check::run(&config.config, json, &mut output),
             Self::Query {
                 config,
