@@ -23,4 +23,5 @@ mod path_mtu;
 mod ping;
 mod ports;
 mod reload;
+mod service;
 mod start_up;
