@@ -197,3 +197,89 @@ fn the_service_is_one_and_has_few_rights() {
         assert!(output.status.success(), "{}", said(&output));
     }
 }
+
+/// Set to 1, the page is written instead of compared.
+const UPDATE: &str = "SIIT_RELAY_UPDATE_DOCS";
+
+/// Returns the page about counters and metrics.
+fn page() -> String {
+    let mut page = String::from(
+        "# Counters and metrics\n\n\
+         `siit-relay stats` and the log at the end spell counters as in the first column; Prometheus sees them as in the second. A \
+         packet that comes in is forwarded, passed or dropped, and counted once as that.\n\n\
+         This page is made from the program's own lists:\n\n    \
+         SIIT_RELAY_UPDATE_DOCS=1 cargo test -p tests --test packaging\n\n\
+         ## Counters\n\n| counter | metric | meaning |\n|---|---|---|\n",
+    );
+    for counter in Totals::default().counters() {
+        let labels: Vec<String> = counter
+            .labels
+            .iter()
+            .map(|(label, value)| format!("{label}=\"{value}\""))
+            .collect();
+        let labels = match labels.is_empty() {
+            true => String::new(),
+            false => format!("{{{}}}", labels.join(",")),
+        };
+        page += &format!(
+            "| `{}` | `siit_relay_{}_total{labels}` | {} |\n",
+            counter.name, counter.metric, counter.description
+        );
+    }
+    page += "\n## Counters of each queue\n\n\
+             Their metrics are `siit_relay_queue_…_total`, with the labels `interface`, `queue` and `worker`.\n\n\
+             | counter | meaning |\n|---|---|\n";
+    for (name, description, _) in QueueCounters::default().plain() {
+        page += &format!("| `{name}` | {description} |\n");
+    }
+    page += "\n## Other metrics\n\n| metric | meaning |\n|---|---|\n";
+    let text = metrics();
+    for line in text.lines().filter_map(|line| line.strip_prefix("# HELP ")) {
+        let (name, help) = line.split_once(' ').unwrap();
+        let is_counter = name.starts_with("siit_relay_") && name.ends_with("_total");
+        if !is_counter || name == "siit_relay_reloads_total" {
+            page += &format!("| `{name}` | {help} |\n");
+        }
+    }
+    page
+}
+
+#[test]
+fn the_page_about_counters_is_that_of_the_program() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/counters.md");
+    let page = page();
+    if std::env::var(UPDATE).is_ok_and(|update| update == "1") {
+        fs::write(&path, &page).unwrap();
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        written == page,
+        "docs/counters.md is out of date; run with {UPDATE}=1"
+    );
+}
+
+/// What the manual tells operators to type is there.
+#[test]
+fn commands_in_the_manual_exist() {
+    let manual = fs::read_to_string(packaging("../docs/operations.md")).unwrap();
+    let mut commands = BTreeSet::new();
+    for (at, _) in manual.match_indices("siit-relay ") {
+        let word: String = manual[at + 11..]
+            .chars()
+            .take_while(|c| c.is_ascii_lowercase())
+            .collect();
+        // At the beginning of a code span, or of a line in a block.
+        let before = manual[..at].rsplit('\n').next().unwrap_or_default();
+        if before.ends_with('`') || before.trim().is_empty() && before.len() >= 4 {
+            commands.insert(word);
+        }
+    }
+    for command in commands.iter().filter(|command| !command.is_empty()) {
+        let output = Command::new(tests::siit_relay())
+            .args([command, "--help"])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "siit-relay {command}");
+    }
+    assert!(commands.len() > 8, "{commands:?}");
+}
