@@ -9,6 +9,7 @@
 //! | [`errors`] | ICMP errors, translated and originated |
 //! | [`process`] | what becomes of one frame; no file descriptor |
 //! | [`worker`] | an AF_XDP thread: receive, process, transmit, reclaim |
+//! | [`tap`] | a look at packets on their way |
 //! | [`stats`] | what workers count |
 //! | [`control`] | the control socket, metrics and health over HTTP |
 //! | [`daemon`] | setting up, the control thread, generations, stopping |
@@ -39,4 +40,5 @@ pub mod process;
 pub mod routes;
 pub mod stats;
 pub mod tables;
+pub mod tap;
 pub mod worker;

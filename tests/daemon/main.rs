@@ -25,3 +25,4 @@ mod ports;
 mod reload;
 mod service;
 mod start_up;
+mod trace;

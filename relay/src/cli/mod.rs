@@ -9,6 +9,7 @@ mod eam;
 mod query;
 mod run;
 mod top;
+mod trace;
 mod translate;
 
 use crate::config::{self, Config};
@@ -122,6 +123,24 @@ enum Command {
         #[arg(long)]
         count: Option<u64>,
     },
+    /// Show packets on their way through the running relay: what becomes of each, by which rule and counter
+    ///
+    /// Packets beyond the limit are counted and not shown; translation never waits for this.
+    Trace(trace::PacketArguments),
+    /// Write packets on their way into a capture file (pcapng), as they come and as they leave, with what became of them
+    Capture {
+        #[command(flatten)]
+        packets: trace::PacketArguments,
+        /// Only dropped packets
+        #[arg(long, required_unless_present = "all", conflicts_with_all = ["all", "counter"])]
+        dropped: bool,
+        /// All packets
+        #[arg(long)]
+        all: bool,
+        /// The capture to write
+        #[arg(value_name = "OUT.pcapng")]
+        output: PathBuf,
+    },
     /// Have traffic go elsewhere: /readyz says no, packets are translated as before
     Drain(SocketArguments),
     /// Have traffic come again: /readyz says yes
@@ -218,6 +237,13 @@ impl Command {
                 count,
                 &mut output,
             ),
+            Self::Trace(packets) => trace::trace(&packets, &mut output),
+            Self::Capture {
+                packets,
+                dropped,
+                all: _,
+                output: path,
+            } => trace::capture(&packets, dropped, &path, &mut output),
             Self::Drain(socket) => ask::ask(&socket, &Request::Drain {}, &mut output, ask::drain),
             Self::Undrain(socket) => {
                 ask::ask(&socket, &Request::Undrain {}, &mut output, ask::drain)
