@@ -9,7 +9,7 @@
 //! Everything that is wrong is found in one go. Limits keep a hostile file from costing more than its size warrants.
 
 use crate::conflicts::{self, PrefixSpots};
-use crate::{Eam, Place, Problem, Severity, reader};
+use crate::{Eam, Place, Problem, Severity, plain, reader};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
@@ -109,7 +109,13 @@ pub(crate) struct Collection {
 
 impl Collection {
     fn add(&mut self, path: Arc<Path>, text: &str) {
-        reader::read(self, path, text);
+        match plain::read(&path, text) {
+            Some((entries, spots)) => {
+                self.entries.extend(entries);
+                self.spots.extend(spots);
+            }
+            None => reader::read(self, path, text),
+        }
     }
 
     fn finish<P: AsRef<Path>>(mut self, paths: &[P]) -> Loaded {

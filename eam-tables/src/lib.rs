@@ -26,6 +26,8 @@ pub mod layout;
 #[cfg(feature = "std")]
 mod lookup;
 #[cfg(feature = "std")]
+mod plain;
+#[cfg(feature = "std")]
 mod prefix;
 #[cfg(feature = "std")]
 mod prefix_set;

@@ -9,6 +9,7 @@
 //! | [`errors`] | ICMP errors, translated and originated |
 //! | [`process`] | what becomes of one frame; no file descriptor |
 //! | [`worker`] | an AF_XDP thread: receive, process, transmit, reclaim |
+//! | [`tap`] | a look at packets on their way |
 //! | [`stats`] | what workers count |
 //! | [`control`] | the control socket, metrics and health over HTTP |
 //! | [`daemon`] | setting up, the control thread, generations, stopping |
@@ -16,6 +17,7 @@
 //! | [`routes`] | next hops, from the kernel's own routes and neighbours |
 //! | [`offline`], [`capture`] | translation of capture files |
 //! | [`driver`] | all that talks to the kernel: netlink, ethtool, XDP, namespaces |
+//! | [`logging`] | the log, as text or JSON |
 //! | [`lab`] | laboratories of network namespaces |
 //! | [`demo`] | `siit-relay demo`: real traffic through the real relay |
 //! | [`cli`] | arguments, subcommands, exit codes |
@@ -30,6 +32,7 @@ pub mod driver;
 pub mod errors;
 pub mod fast_path;
 pub mod lab;
+pub mod logging;
 pub mod lookahead;
 pub mod memory;
 pub mod offline;
@@ -39,4 +42,5 @@ pub mod process;
 pub mod routes;
 pub mod stats;
 pub mod tables;
+pub mod tap;
 pub mod worker;

@@ -10,11 +10,13 @@ mod long;
 use crate::driver::kernel::Handover;
 use crate::errors::{Request, Task};
 use crate::lookahead::prepare;
+use crate::offline::Link;
 use crate::paths::Live;
 use crate::perform::{NoRoom, perform_piece};
 use crate::process::{Disposition, Fragments, HandoverReason, Route, process};
 use crate::stats::{Published, QueueCounters, WorkerCounters};
 use crate::tables::Tables;
+use crate::tap::{Tap, TapPlace};
 use af_xdp::{Errno, Error, Frame, Kick, Socket, Umem};
 use arc_swap::{ArcSwap, Cache};
 use crossbeam::channel::Sender;
@@ -50,6 +52,8 @@ pub struct Shared {
     pub tables: ArcSwap<Tables>,
     /// The network as it is.
     pub live: ArcSwap<Live>,
+    /// Who looks at packets on their way.
+    pub tap: TapPlace,
     stop: AtomicBool,
     wake_up: OwnedFd,
     control: OwnedFd,
@@ -65,6 +69,7 @@ impl Shared {
         Ok(Self {
             tables: ArcSwap::new(tables),
             live: ArcSwap::from_pointee(live),
+            tap: TapPlace::default(),
             stop: AtomicBool::new(false),
             wake_up: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             control: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
@@ -205,7 +210,8 @@ impl Worker {
         let outcome = loop {
             let (tables, live) = (tables.load(), live.load());
             self.generation.store(tables.generation, Ordering::Release);
-            let turn = self.turn(tables, live, &mut incoming);
+            let tap = shared.tap.tap();
+            let turn = self.turn(tables, live, tap.as_deref(), &mut incoming);
             if std::mem::take(&mut self.has_requested) {
                 shared.call_control();
             }
@@ -245,6 +251,7 @@ impl Worker {
         &mut self,
         tables: &Tables,
         live: &Live,
+        tap: Option<&Tap>,
         incoming: &mut Vec<Frame>,
     ) -> Result<u32, Error> {
         let mut received = 0;
@@ -257,7 +264,7 @@ impl Worker {
             while let Some(frame) = frames.next() {
                 batch += 1;
                 match frame.continues() {
-                    false => self.dispatch(frame, tables, live),
+                    false => self.dispatch(frame, index, tables, live, tap),
                     true => self.dispatch_long(frame, &mut frames, tables, live),
                 }
             }
@@ -271,9 +278,29 @@ impl Worker {
         Ok(received)
     }
 
-    /// Processes one frame and puts it where it goes.
-    fn dispatch(&mut self, mut frame: Frame, tables: &Tables, live: &Live) {
-        match process(&mut frame, tables, live, &mut self.counters.verdicts) {
+    /// Processes one frame that came from a socket and puts it where it goes.
+    fn dispatch(
+        &mut self,
+        mut frame: Frame,
+        socket: usize,
+        tables: &Tables,
+        live: &Live,
+        tap: Option<&Tap>,
+    ) {
+        let look = tap.and_then(|tap| {
+            let interface = &self.sockets[socket].socket.config().interface;
+            let counters = &self.counters.verdicts;
+            tap.look(interface, Link::Ethernet, frame.octets(), counters)
+        });
+        let disposition = process(&mut frame, tables, live, &mut self.counters.verdicts);
+        if let Some(look) = look {
+            let port = |port: usize| match self.senders.get(port) {
+                Some(Some(socket)) => self.sockets[*socket].socket.config().interface.as_str(),
+                Some(None) | None => "nowhere",
+            };
+            look.end(&disposition, frame.octets(), &self.counters.verdicts, port);
+        }
+        match disposition {
             Disposition::Send(route) => return self.send(frame, route),
             Disposition::Split(fragments) => self.send_pieces(frame.octets(), &fragments),
             Disposition::Control {

@@ -23,8 +23,14 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     pub(crate) fn launch(mut command: Command<'_>, config: &Path) -> Self {
+        command.arg("run");
+        Self::launch_as(command, config)
+    }
+
+    /// Starts a relay by a command that says how.
+    pub(crate) fn launch_as(mut command: Command<'_>, config: &Path) -> Self {
         let mut child = command
-            .args(["run", "--config"])
+            .arg("--config")
             .arg(config)
             .env("RUST_LOG", "info")
             .stdin(Stdio::null())

@@ -25,4 +25,6 @@ mod ping;
 mod ports;
 mod reload;
 mod sctp;
+mod service;
 mod start_up;
+mod trace;

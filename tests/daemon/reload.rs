@@ -86,7 +86,7 @@ fn files_with_problems_change_nothing_and_are_told() {
 
 #[test]
 fn keys_change_or_are_named() {
-    let Some(lab) = lab() else { return };
+    let Some(lab) = Lab::new() else { return };
     let mut daemon = lab.start("");
     let config = fs::read_to_string(lab.path("relay.yaml")).unwrap();
     let config = config.replace("2001:db8:46::/96", "2001:db8:48::/96")
@@ -155,14 +155,12 @@ fn no_packet_is_lost_while_generations_change() {
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let echo = scope.spawn(|| {
-            let mut count = (0, 0);
-            while !is_over.load(Ordering::Relaxed) {
-                count.0 += 200;
-                count.1 += ping(&lab.client, SERVICE.into(), 200, Duration::from_millis(1)).count;
-            }
-            count
+            let answered = ping(&lab.client, SERVICE.into(), 1_000, Duration::from_millis(1)).count;
+            is_over.store(true, Ordering::Relaxed);
+            answered
         });
-        for round in 0..30 {
+        let mut round = 0;
+        while !is_over.load(Ordering::Relaxed) {
             // The claims around the service are cut differently each time.
             let pool = [
                 "192.0.2.0/26",
@@ -190,11 +188,11 @@ fn no_packet_is_lost_while_generations_change() {
             let config: String = lines.collect();
             fs::write(lab.path("relay.yaml"), config).unwrap();
             assert_eq!(ask(&lab, "reload")["generation"], round + 2);
+            round += 1;
         }
-        is_over.store(true, Ordering::Relaxed);
-        let (sent, answered) = echo.join().unwrap();
-        assert_eq!(sent, answered);
-        assert!(sent > 500, "{sent}");
+        assert_eq!(echo.join().unwrap(), 1_000);
+        assert!(round > 30, "{round} generations");
+        println!("{round} generations");
     });
     let counters = daemon.stop();
     counters.assert_balanced();
@@ -301,7 +299,7 @@ fn many_reloads_take_no_memory() {
     let Some(lab) = lab() else { return };
     let mut daemon = lab.start("");
     let mut eam = "eam:\n".to_owned();
-    for number in 0..20_000_u32 {
+    for number in 0..2_000_u32 {
         let (high, low) = (number >> 8, number & 255);
         writeln!(
             eam,
@@ -310,7 +308,7 @@ fn many_reloads_take_no_memory() {
         .unwrap();
     }
     let files = [eam.clone(), eam.replace(":99::", ":98::")];
-    let mut round = |count: usize| {
+    let round = |count: usize| {
         for number in 0..count {
             fs::write(lab.path("eam.yaml"), &files[number % 2]).unwrap();
             assert_eq!(siit_relay(&lab, "reload").status.code(), Some(0));

@@ -11,10 +11,12 @@ mod query;
 mod rule;
 mod run;
 mod top;
+mod trace;
 mod translate;
 
 use crate::config::{self, Config};
 use crate::control::protocol::Request;
+use crate::logging::LogFormat;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use eam_tables::Eam;
@@ -37,7 +39,15 @@ enum Command {
     /// Translate packets between the configured interfaces until told to stop
     ///
     /// Stays in the foreground and logs to standard error. SIGINT and SIGTERM stop it cleanly.
-    Run(ConfigArguments),
+    ///
+    /// SIGHUP has it read its files again. RUST_LOG says how much is logged.
+    Run {
+        #[command(flatten)]
+        config: ConfigArguments,
+        /// How the log is written
+        #[arg(long, value_enum, default_value = "text")]
+        log_format: LogFormat,
+    },
     /// Check the configuration and its EAM files; tell every problem at once
     ///
     /// Each problem is a line of the form `file:line:column: message`. Exit code 1 if any is an error.
@@ -122,6 +132,24 @@ enum Command {
         #[arg(long)]
         count: Option<u64>,
     },
+    /// Show packets on their way through the running relay: what becomes of each, by which rule and counter
+    ///
+    /// Packets beyond the limit are counted and not shown; translation never waits for this.
+    Trace(trace::PacketArguments),
+    /// Write packets on their way into a capture file (pcapng), as they come and as they leave, with what became of them
+    Capture {
+        #[command(flatten)]
+        packets: trace::PacketArguments,
+        /// Only dropped packets
+        #[arg(long, required_unless_present = "all", conflicts_with_all = ["all", "counter"])]
+        dropped: bool,
+        /// All packets
+        #[arg(long)]
+        all: bool,
+        /// The capture to write
+        #[arg(value_name = "OUT.pcapng")]
+        output: PathBuf,
+    },
     /// Have traffic go elsewhere: /readyz says no, packets are translated as before
     Drain(SocketArguments),
     /// Have traffic come again: /readyz says yes
@@ -182,7 +210,7 @@ impl Command {
     fn run(self) -> anyhow::Result<ExitCode> {
         let mut output = io::stdout().lock();
         match self {
-            Self::Run(config) => run::run(&config.config),
+            Self::Run { config, log_format } => run::run(&config.config, log_format),
             Self::Check { config, json } => check::run(&config.config, json, &mut output),
             Self::Query {
                 config,
@@ -222,6 +250,13 @@ impl Command {
                 count,
                 &mut output,
             ),
+            Self::Trace(packets) => trace::trace(&packets, &mut output),
+            Self::Capture {
+                packets,
+                dropped,
+                all: _,
+                output: path,
+            } => trace::capture(&packets, dropped, &path, &mut output),
             Self::Drain(socket) => ask::ask(&socket, &Request::Drain {}, &mut output, ask::drain),
             Self::Undrain(socket) => {
                 ask::ask(&socket, &Request::Undrain {}, &mut output, ask::drain)

@@ -1,20 +1,14 @@
 //! `siit-relay run`: the daemon in the foreground.
 
 use crate::daemon;
+use crate::logging::{self, LogFormat};
 use crate::tables::Tables;
-use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 use tracing::info;
-use tracing_subscriber::EnvFilter;
 
-pub(super) fn run(path: &Path) -> anyhow::Result<ExitCode> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let colours = std::io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(colours);
-    log.with_writer(std::io::stderr).with_target(false).init();
+pub(super) fn run(path: &Path, format: LogFormat) -> anyhow::Result<ExitCode> {
+    logging::begin(format);
     let Some((mut config, eams)) = super::load(path) else {
         return Ok(ExitCode::FAILURE);
     };

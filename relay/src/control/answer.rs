@@ -3,6 +3,7 @@
 use super::access::{Access, Change, Edit, Refusal};
 use super::protocol::{Answer, Item, Request};
 use super::snapshot::Snapshot;
+use super::trace::{self, Wanted};
 use eam_tables::Eam;
 use relay_core::AddressMap;
 use serde_json::{Value, json};
@@ -24,6 +25,22 @@ pub(super) fn answer(
         Request::Undrain {} => Ok(drain(access, false)),
         Request::EamList {} => Ok(list(access, client)?),
         Request::EamGet { address } => get(access, *address),
+        Request::Trace {
+            address,
+            counter,
+            limit,
+            count,
+            octets,
+        } => {
+            let wanted = Wanted {
+                network: *address,
+                counter: counter.as_deref(),
+                limit: *limit,
+                count: *count,
+                octets: *octets,
+            };
+            trace::trace(&wanted, access, client)?
+        }
         Request::EamAdd {
             ipv4,
             ipv6,

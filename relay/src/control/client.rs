@@ -45,12 +45,11 @@ impl Client {
     ///
     /// [`ClientError::NoRelay`] if there is none, [`ClientError::Forbidden`] if it is not for this user.
     pub fn connect(path: &Path) -> Result<Self, ClientError> {
-        let stream = UnixStream::connect(path).map_err(|source| match source.kind() {
-            io::ErrorKind::PermissionDenied => ClientError::Forbidden(path.to_owned()),
-            _ => ClientError::NoRelay {
-                path: path.to_owned(),
-                source,
-            },
+        let is_forbidden = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+        let path = path.to_owned();
+        let stream = UnixStream::connect(&path).map_err(|source| match is_forbidden(&source) {
+            true => ClientError::Forbidden(path),
+            false => ClientError::NoRelay { path, source },
         })?;
         Ok(Self {
             reader: BufReader::new(stream),

@@ -104,7 +104,8 @@ impl Exposition {
             ];
             self.sample(&name, &labels, 1);
         }
-        let gauges: [(&str, &str, fn(&super::snapshot::Interface) -> u32); 4] = [
+        type Value = fn(&super::snapshot::Interface) -> u32;
+        let gauges: [(&str, &str, Value); 4] = [
             (
                 "interface_up",
                 "Whether the interface is up and has carrier.",

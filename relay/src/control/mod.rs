@@ -14,6 +14,7 @@ mod process;
 pub mod protocol;
 mod server;
 pub mod snapshot;
+mod trace;
 
 pub use access::{Access, Change, Command, Edit, Health, Refusal};
 pub use answer::is_runtime;

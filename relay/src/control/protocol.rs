@@ -4,6 +4,7 @@
 //! last line with `ok`.
 
 use super::access::Refusal;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::net::IpAddr;
@@ -46,6 +47,23 @@ pub enum Request {
         /// Whether it is written to the first EAM file, too.
         #[serde(default)]
         save: bool,
+    },
+    /// Packets on their way, an item each, until the client goes.
+    Trace {
+        /// Only those from or to an address in this prefix.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        address: Option<IpNet>,
+        /// Only those that are counted by a counter whose name begins so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        counter: Option<String>,
+        /// The most in a second.
+        limit: u32,
+        /// How many; without it, until the client goes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        count: Option<u64>,
+        /// Whether their octets are wanted, too.
+        #[serde(default)]
+        octets: bool,
     },
     /// A mapping to remove.
     EamDel {

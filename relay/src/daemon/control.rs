@@ -16,6 +16,7 @@ use crate::driver::bpf::BpfError;
 use crate::driver::kernel::Handover;
 use crate::errors::{self, Limiter, Outcome, Request};
 use crate::fast_path::FastPath;
+use crate::offline::Link;
 use crate::paths::{Live, Senders};
 use crate::routes::Mirror;
 use crate::stats::ControlCounters;
@@ -136,6 +137,7 @@ impl Errors {
     /// Carries out requests that wait; says whether there may be more.
     fn work(&mut self, shared: &Shared) -> bool {
         let (tables, live) = (shared.tables.load(), shared.live.load());
+        let tap = shared.tap.tap();
         let now = Instant::now();
         for _ in 0..REQUESTS_PER_TURN {
             let Ok(request) = self.requests.try_recv() else {
@@ -149,7 +151,10 @@ impl Errors {
             let random = self.random.hash_one(self.handled);
             let limit = || self.limiter.take(now);
             let verdicts = &mut self.counters.verdicts;
-            match errors::handle(
+            let look = tap
+                .as_ref()
+                .and_then(|tap| tap.look("control", Link::Raw, &request.packet, verdicts));
+            let outcome = errors::handle(
                 &request,
                 &tables,
                 &**live,
@@ -157,7 +162,15 @@ impl Errors {
                 limit,
                 verdicts,
                 &mut output,
-            ) {
+            );
+            if let Some(look) = look {
+                let sent = match outcome {
+                    Outcome::Send(error) => output.get(..error.length),
+                    Outcome::Limited | Outcome::Nothing => None,
+                };
+                look.end_at_control(sent, &self.counters.verdicts);
+            }
+            match outcome {
                 Outcome::Send(error) => {
                     let packet = &output[..error.length];
                     match self.handover.send(packet, error.destination) {
