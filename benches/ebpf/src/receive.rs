@@ -1,0 +1,72 @@
+//! The receiver: counts test frames, measures their latency, shows some of them to the loader.
+
+use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
+
+use crate::frame::{self, Frame};
+use crate::layout::{Count, MAGIC, SAMPLE_EVERY, TAG, TAG_V4, TAG_V6, bucket};
+use crate::maps;
+
+const ETHERTYPE_IPV4: u16 = 0x0800;
+const ETHERTYPE_IPV6: u16 = 0x86dd;
+const UDP: u8 = 17;
+
+/// Counts one frame.
+#[inline(always)]
+pub(crate) fn receive(context: &XdpContext) -> Option<u32> {
+    let Some(stamp) = time_of_sending(context) else {
+        maps::count(Count::Foreign)?.add(1);
+        return None;
+    };
+    let length = frame::length(context);
+    let frames = maps::count(Count::Frames)?;
+    let number = frames.get();
+    frames.set(number.wrapping_add(1));
+    maps::count(Count::Octets)?.add(length);
+    if stamp != 0 {
+        measure(stamp)?;
+    }
+    if number & (SAMPLE_EVERY - 1) == 0 {
+        maps::sample(context, length);
+    }
+    Some(xdp_action::XDP_DROP)
+}
+
+/// Returns when a frame was sent, which is zero if it does not tell; nothing if it is no test frame.
+#[inline(always)]
+fn time_of_sending(context: &XdpContext) -> Option<u64> {
+    let frame = Frame::<{ TAG_V4 + TAG }>::new(context)?;
+    match u16::from_be_bytes(frame.load::<12, 2>()) {
+        ETHERTYPE_IPV4 => {
+            let [version] = frame.load::<14, 1>();
+            let [protocol] = frame.load::<23, 1>();
+            let magic = u16::from_be_bytes(frame.load::<TAG_V4, 2>());
+            (version == 0x45 && protocol == UDP && magic == MAGIC)
+                .then(|| u64::from_be_bytes(frame.load::<{ TAG_V4 + 10 }, 8>()))
+        }
+        ETHERTYPE_IPV6 => {
+            let frame = Frame::<{ TAG_V6 + TAG }>::new(context)?;
+            let [protocol] = frame.load::<20, 1>();
+            let magic = u16::from_be_bytes(frame.load::<TAG_V6, 2>());
+            (protocol == UDP && magic == MAGIC)
+                .then(|| u64::from_be_bytes(frame.load::<{ TAG_V6 + 10 }, 8>()))
+        }
+        _ => None,
+    }
+}
+
+/// Notes how long a frame was under way.
+#[inline(always)]
+fn measure(stamp: u64) -> Option<()> {
+    let latency = maps::now().saturating_sub(stamp);
+    maps::latency(bucket(latency))?.add(1);
+    let longest = maps::count(Count::LatencyMax)?;
+    if latency > longest.get() {
+        longest.set(latency);
+    }
+    let shortest = maps::count(Count::LatencyMinComplement)?;
+    let complement = !latency;
+    if complement > shortest.get() {
+        shortest.set(complement);
+    }
+    Some(())
+}

@@ -1,0 +1,3 @@
+//! Sending streams of test frames.
+
+pub(crate) mod live_frames;
