@@ -16,9 +16,8 @@ use crate::generator::live_frames::LiveFrames;
 use crate::lab::{Direction, Lab, Treatment, traffic};
 use crate::machine::Machine;
 use crate::progress::Progress;
-use crate::receiver::xdp::Counted;
 use crate::traffic::{FCS, Pace, Traffic};
-use crate::{interrupt, pin};
+use crate::{clock, interrupt, pin};
 
 /// How long frames flow before they count.
 const WARM_UP: Duration = Duration::from_millis(100);
@@ -79,6 +78,8 @@ pub(crate) struct Round {
     pub(crate) frames: f64,
     /// Bits arrived in a second, with frame check sequences.
     pub(crate) bits: f64,
+    /// The share of its processor that the generator had. What other programs took is missing from the rates.
+    pub(crate) share: f64,
     /// Frames whose every octet was checked.
     pub(crate) checked: u64,
 }
@@ -316,13 +317,14 @@ fn measure(
     let receiver = device.receiver(direction);
     receiver.reset()?;
     let stop = AtomicBool::new(false);
-    let (counted, sent, sending) = thread::scope(|scope| -> anyhow::Result<_> {
+    let (counted, offered, share) = thread::scope(|scope| -> anyhow::Result<_> {
         let sender = scope.spawn(|| -> anyhow::Result<_> {
             lab.tester.run_in(|| {
                 pin::to(options.generator_cpu)?;
-                let begin = Instant::now();
+                let (begin, begin_busy) = (clock::now(), clock::busy());
                 let sent = generator.run(interface, traffic, Pace::Flood, u64::MAX, &stop)?;
-                Ok((sent, begin.elapsed()))
+                let time = (clock::now() - begin) as f64;
+                Ok((sent as f64 / time * 1e9, (clock::busy() - begin_busy) as f64 / time))
             })?
         });
         interrupt::sleep(WARM_UP);
@@ -332,8 +334,8 @@ fn measure(
         let after = receiver.counted();
         let time = begin.elapsed();
         stop.store(true, Ordering::Relaxed);
-        let (sent, sending) = sender.join().expect("the generator does not panic")?;
-        Ok(((before?, after?, time), sent, sending))
+        let (offered, share) = sender.join().expect("the generator does not panic")?;
+        Ok(((before?, after?, time), offered, share))
     })?;
     thread::sleep(SETTLING);
     let mut checked = 0;
@@ -344,22 +346,20 @@ fn measure(
         fault = fault.take().or_else(|| traffic.check(frame).err());
     });
     let (before, after, time) = counted;
-    let Counted { frames, octets, .. } = Counted {
-        frames: after.frames - before.frames,
-        octets: after.octets - before.octets,
-        foreign: after.foreign,
-    };
+    let frames = after.frames - before.frames;
+    let octets = after.octets - before.octets;
     if let Err(error) = device.still_runs() {
         return Ok(Err(error.to_string()));
     }
     Ok(match fault {
         Some(fault) => Err(format!("wrong output: {fault}")),
         None if checked == 0 || frames == 0 => Err(format!(
-            "no output: {sent} frames sent to {}, {frames} arrived",
+            "no output: {offered:.0} frames a second went to {}, and none arrived",
             case.title()
         )),
         None => Ok(Round {
-            offered: sent as f64 / sending.as_secs_f64(),
+            offered,
+            share,
             frames: frames as f64 / time.as_secs_f64(),
             bits: (octets + frames * FCS as u64) as f64 * 8.0 / time.as_secs_f64(),
             checked,
@@ -398,6 +398,7 @@ pub(crate) mod tests {
                         let frames = |round: usize| 1e6 * (number + 1 + round) as f64;
                         let round = |round| Round {
                             offered: 5e6,
+                            share: 1.0,
                             frames: frames(round),
                             bits: frames(round) * (point.size * 8) as f64,
                             checked: 100,

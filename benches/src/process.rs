@@ -23,18 +23,26 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long it may take to stop.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// How to know that a program is ready.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ready {
+    /// A line of its log contains this.
+    Logs(&'static str),
+    /// It does not tell, but has not ended after so long.
+    After(Duration),
+}
+
 /// A running program with a directory of its own. Dropping it stops the program and removes the directory.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
     name: String,
     log: PathBuf,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Process {
-    /// Starts a program in a namespace and waits until a line of its log contains `ready`. With a processor, the whole
-    /// program stays on that one.
+    /// Starts a program in a namespace and waits until it is ready. With a processor, the whole program stays on that one.
     ///
     /// # Errors
     ///
@@ -44,7 +52,7 @@ impl Process {
         mut command: Command,
         directory: TempDir,
         processor: Option<usize>,
-        ready: &str,
+        ready: Ready,
     ) -> Result<Self, StartError> {
         let name = command.get_program().to_string_lossy().into_owned();
         let failed = |what: &str| {
@@ -73,18 +81,22 @@ impl Process {
             child,
             name,
             log,
-            _directory: directory,
+            directory,
         };
-        let deadline = Instant::now() + PATIENCE;
+        let begin = Instant::now();
         loop {
-            if process.read_log().lines().any(|line| line.contains(ready)) {
+            let is_ready = match ready {
+                Ready::Logs(text) => process.read_log().lines().any(|line| line.contains(text)),
+                Ready::After(time) => begin.elapsed() >= time,
+            };
+            if is_ready {
                 return Ok(process);
             }
             process.still_runs()?;
             if interrupt::requested() {
                 return Err(StartError::Interrupted);
             }
-            if Instant::now() > deadline {
+            if begin.elapsed() > PATIENCE {
                 let seconds = PATIENCE.as_secs();
                 return Err(StartError::Refused(format!("not ready after {seconds} s")));
             }
@@ -98,10 +110,13 @@ impl Process {
             Ok(None) => Ok(()),
             Ok(Some(status)) => {
                 let log = self.read_log();
-                let last = log.lines().rev().find(|line| !line.trim().is_empty());
-                Err(StartError::Refused(
-                    last.map_or_else(|| status.to_string(), |line| line.trim().to_owned()),
-                ))
+                let lines = || log.lines().map(str::trim).filter(|line| !line.is_empty());
+                // Warnings are not why, and what is said last need not be.
+                let why = lines()
+                    .find(|line| !line.to_lowercase().contains("warn"))
+                    .map_or_else(|| status.to_string(), str::to_owned);
+                let directory = format!("{}/", self.directory.path().display());
+                Err(StartError::Refused(why.replace(&directory, "")))
             }
             Err(source) => Err(StartError::Io {
                 what: format!("cannot look after {}", self.name),

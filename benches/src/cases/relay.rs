@@ -7,10 +7,10 @@ use std::process::Command;
 
 use super::{Settings, StartError};
 use crate::lab::{Lab, NORTH, PREFIX, SOUTH, service};
-use crate::process::Process;
+use crate::process::{Process, Ready};
 
 /// What the relay logs when it is ready.
-const READY: &str = "translating";
+const READY: Ready = Ready::Logs("translating");
 
 /// Starts the relay on a fast path.
 pub(super) fn start(

@@ -3,17 +3,18 @@
 use std::fmt::Write;
 use std::fs;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use super::{Settings, StartError};
 use crate::lab::{Lab, PREFIX, service};
-use crate::process::Process;
+use crate::process::{Process, Ready};
 
 /// The TUN interface.
 const TUN: &str = "nat64";
 /// The most mappings: TAYGA compares each with all before it when it starts.
 const MAX_MAPPINGS: u32 = 10_000;
-/// What it says when it has everything.
-const READY: &str = "Using tun device";
+/// How long it takes to start; its log is buffered until it ends.
+const START: Duration = Duration::from_millis(500);
 
 /// Starts TAYGA on a processor.
 pub(super) fn start(lab: &Lab, settings: Settings<'_>) -> Result<Process, StartError> {
@@ -58,10 +59,10 @@ pub(super) fn start(lab: &Lab, settings: Settings<'_>) -> Result<Process, StartE
     lab.route_to_interface(TUN)?;
     Process::start(
         &lab.device,
-        command("--nodetach"),
+        command("-d"),
         directory,
         Some(settings.processor),
-        READY,
+        Ready::After(START),
     )
 }
 

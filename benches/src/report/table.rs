@@ -18,6 +18,9 @@ const HEADS: [&str; 8] = [
     "Gbit/s",
 ];
 
+/// The share of a processor that leaves no doubt about rates.
+const FREE: f64 = 0.95;
+
 /// Returns a comparison as plain text.
 pub(crate) fn text(comparison: &Comparison) -> String {
     let rows: Vec<[String; 8]> = rows(comparison);
@@ -65,14 +68,28 @@ fn conditions(comparison: &Comparison) -> String {
     let Comparison {
         machine, options, ..
     } = comparison;
-    format!(
+    let mut text = format!(
         "{}, {} processors, {}. {} rounds of {} s; medians, with the least and the greatest.",
         machine.processor,
         machine.processors,
         machine.kernel,
         options.rounds,
         options.duration.as_secs_f64()
-    )
+    );
+    let shares = comparison.outcomes.values().flat_map(|outcome| match outcome {
+        Outcome::Measured(rounds) => &rounds[..],
+        Outcome::None(_) => &[],
+    });
+    let least = shares.map(|round| round.share).min_by(f64::total_cmp);
+    if let Some(least) = least.filter(|least| *least < FREE) {
+        write!(
+            text,
+            " Other programs were running: at times the generator had only {:.0} % of its processor, and rates are too low.",
+            least * 100.0
+        )
+        .expect("a string takes everything");
+    }
+    text
 }
 
 fn rows(comparison: &Comparison) -> Vec<[String; 8]> {
