@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`cli`] | arguments, exit codes |
 //! | [`compare`] | `siit-bench compare`: the relay beside what it has to stand comparison with |
+//! | [`rfc8219`] | `siit-bench rfc8219`: any device between two interfaces |
 //! | [`cases`] | what is compared |
 //! | [`lab`] | the namespaces that this happens in |
 //! | [`traffic`] | test frames: made, and checked on arrival |
@@ -26,6 +27,7 @@ mod process;
 mod progress;
 mod receiver;
 mod report;
+mod rfc8219;
 mod statistics;
 mod traffic;
 

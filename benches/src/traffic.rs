@@ -3,6 +3,7 @@
 //! A frame is Ethernet, IPv4 or IPv6, UDP with a valid checksum, a tag and filling. Addresses and ports vary at random
 //! (RFC 4814), yet follow from the number in the tag, so that every single frame can be checked on arrival.
 
+use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::object::layout::{
@@ -38,6 +39,11 @@ impl Addresses {
             stride: self.stride,
             count: self.count,
         }
+    }
+
+    /// Returns the last of as many addresses without gaps between them.
+    pub(crate) fn last_without_gaps(&self) -> IpAddr {
+        self.with_low(low(self.first).wrapping_add(self.count - 1))
     }
 
     /// Returns the address with these last 32 bits.
@@ -177,50 +183,68 @@ impl Traffic {
 
     /// Returns the frame with this number; `time` goes into its tag.
     pub(crate) fn frame(&self, number: u64, time: u64) -> Vec<u8> {
+        let mut frame = vec![0; self.length];
+        self.write(number, time, &mut frame);
+        frame
+    }
+
+    /// Writes the frame with this number into as many octets as it has.
+    ///
+    /// # Panics
+    ///
+    /// When they are fewer.
+    pub(crate) fn write(&self, number: u64, time: u64, frame: &mut [u8]) {
         let variation = Variation::of(number, &self.source.side(), &self.destination.side());
         let source = self.source.with_low(variation.source);
         let destination = self.destination.with_low(variation.destination);
-        let mut frame = Vec::with_capacity(self.length);
-        frame.extend(self.destination_mac);
-        frame.extend(self.source_mac);
         let network = if source.is_ipv6() { 40 } else { 20 };
-        let transport_length = (self.length - 14 - network) as u16;
+        let transport = 14 + network;
+        let transport_length = (self.length - transport) as u16;
+        let mut put = {
+            let mut rest = &mut *frame;
+            move |octets: &[u8]| {
+                let (place, behind) = mem::take(&mut rest).split_at_mut(octets.len());
+                place.copy_from_slice(octets);
+                rest = behind;
+            }
+        };
+        put(&self.destination_mac);
+        put(&self.source_mac);
         if source.is_ipv6() {
-            frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
-            frame.extend(transport_length.to_be_bytes());
-            frame.extend([UDP, TTL]);
+            put(&[0x86, 0xdd, 0x60, 0, 0, 0]);
+            put(&transport_length.to_be_bytes());
+            put(&[UDP, TTL]);
         } else {
-            frame.extend([0x08, 0x00, 0x45, 0]);
-            frame.extend((transport_length + 20).to_be_bytes());
+            put(&[0x08, 0x00, 0x45, 0]);
+            put(&(transport_length + 20).to_be_bytes());
             // Don't Fragment: no translator has to add a Fragment header.
-            frame.extend([0, 0, 0x40, 0, TTL, UDP, 0, 0]);
+            put(&[0, 0, 0x40, 0, TTL, UDP, 0, 0]);
         }
         for address in [source, destination] {
             match address {
-                IpAddr::V4(address) => frame.extend(address.octets()),
-                IpAddr::V6(address) => frame.extend(address.octets()),
+                IpAddr::V4(address) => put(&address.octets()),
+                IpAddr::V6(address) => put(&address.octets()),
             }
+        }
+        put(&variation.source_port.to_be_bytes());
+        put(&variation.destination_port.to_be_bytes());
+        put(&transport_length.to_be_bytes());
+        put(&[0, 0]);
+        put(&MAGIC.to_be_bytes());
+        put(&number.to_be_bytes());
+        put(&time.to_be_bytes());
+        for (position, octet) in frame[transport + 8 + TAG..].iter_mut().enumerate() {
+            *octet = filler(position);
         }
         if source.is_ipv4() {
             let checksum = !fold(sum(&frame[14..34]));
             frame[24..26].copy_from_slice(&checksum.to_be_bytes());
         }
-        let transport = frame.len();
-        frame.extend(variation.source_port.to_be_bytes());
-        frame.extend(variation.destination_port.to_be_bytes());
-        frame.extend(transport_length.to_be_bytes());
-        frame.extend([0, 0]);
-        frame.extend(MAGIC.to_be_bytes());
-        frame.extend(number.to_be_bytes());
-        frame.extend(time.to_be_bytes());
-        let filling = self.length - frame.len();
-        frame.extend((0..filling).map(filler));
         let checksum = match !fold(transport_sum(source, destination, &frame[transport..])) {
             0 => 0xffff,
             checksum => checksum,
         };
         frame[transport + 6..transport + 8].copy_from_slice(&checksum.to_be_bytes());
-        frame
     }
 
     /// Checks a frame that arrived: it has to be what a device makes of the frame that was sent with its number.

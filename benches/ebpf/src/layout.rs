@@ -12,7 +12,7 @@ pub(crate) const RECEIVE: &str = "receive";
 pub(crate) const ROUTE: &str = "route";
 /// Leaves everything to the kernel, and makes a veth accept redirected frames at its other end.
 pub(crate) const PASS: &str = "pass";
-/// Hands every frame to the AF_XDP socket of its queue.
+/// Hands test frames to the AF_XDP socket of their queue; leaves others to the kernel.
 pub(crate) const TO_SOCKET: &str = "to_socket";
 
 /// Array of one [`Stream`].
@@ -35,6 +35,8 @@ pub(crate) const SAMPLES_OCTETS: u32 = 4 << 20;
 
 /// What a [`TAG`] begins with.
 pub(crate) const MAGIC: u16 = 0x5157;
+/// What the payload of the kernel's packet generator begins with (PKTGEN_MAGIC in net/core/pktgen.c).
+pub(crate) const PKTGEN_MAGIC: u32 = 0xbe9b_e955;
 /// What stands in front of the payload: [`MAGIC`] (2 octets), the frame's number (8), the time of sending in nanoseconds
 /// since the machine's start or zero (8); all in network order.
 pub(crate) const TAG: usize = 18;

@@ -40,10 +40,13 @@ fn pass(_: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 
-/// Hands everything to the socket of its queue.
+/// Hands a test frame to the socket of its queue; leaves others to the kernel.
 #[xdp]
 fn to_socket(context: XdpContext) -> u32 {
-    maps::to_socket(context.rx_queue_index())
+    match receive::recognise(&context) {
+        Some(_) => maps::to_socket(context.rx_queue_index()),
+        None => xdp_action::XDP_PASS,
+    }
 }
 
 /// Never runs: a program that could reach this endless loop is refused by the verifier.

@@ -3,17 +3,25 @@
 use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
 
 use crate::frame::{self, Frame};
-use crate::layout::{Count, MAGIC, SAMPLE_EVERY, TAG, TAG_V4, TAG_V6, bucket};
+use crate::layout::{Count, MAGIC, PKTGEN_MAGIC, SAMPLE_EVERY, TAG, TAG_V4, TAG_V6, bucket};
 use crate::maps;
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
 const UDP: u8 = 17;
 
+/// A frame that somebody sent to be measured.
+pub(crate) enum TestFrame {
+    /// It has a tag with the time of sending, which is zero if it does not tell.
+    Tagged(u64),
+    /// The kernel's packet generator made it.
+    Pktgen,
+}
+
 /// Counts one frame.
 #[inline(always)]
 pub(crate) fn receive(context: &XdpContext) -> Option<u32> {
-    let Some(stamp) = time_of_sending(context) else {
+    let Some(frame) = recognise(context) else {
         maps::count(Count::Foreign)?.add(1);
         return None;
     };
@@ -22,35 +30,54 @@ pub(crate) fn receive(context: &XdpContext) -> Option<u32> {
     let number = frames.get();
     frames.set(number.wrapping_add(1));
     maps::count(Count::Octets)?.add(length);
-    if stamp != 0 {
-        measure(stamp)?;
-    }
-    if number & (SAMPLE_EVERY - 1) == 0 {
-        maps::sample(context, length);
+    if let TestFrame::Tagged(stamp) = frame {
+        if stamp != 0 {
+            measure(stamp)?;
+        }
+        if number & (SAMPLE_EVERY - 1) == 0 {
+            maps::sample(context, length);
+        }
     }
     Some(xdp_action::XDP_DROP)
 }
 
-/// Returns when a frame was sent, which is zero if it does not tell; nothing if it is no test frame.
+/// Says whether a frame is a test frame, and of which kind.
 #[inline(always)]
-fn time_of_sending(context: &XdpContext) -> Option<u64> {
+pub(crate) fn recognise(context: &XdpContext) -> Option<TestFrame> {
     let frame = Frame::<{ TAG_V4 + TAG }>::new(context)?;
     match u16::from_be_bytes(frame.load::<12, 2>()) {
         ETHERTYPE_IPV4 => {
             let [version] = frame.load::<14, 1>();
             let [protocol] = frame.load::<23, 1>();
-            let magic = u16::from_be_bytes(frame.load::<TAG_V4, 2>());
-            (version == 0x45 && protocol == UDP && magic == MAGIC)
-                .then(|| u64::from_be_bytes(frame.load::<{ TAG_V4 + 10 }, 8>()))
+            if version != 0x45 || protocol != UDP {
+                return None;
+            }
+            let stamp = u64::from_be_bytes(frame.load::<{ TAG_V4 + 10 }, 8>());
+            kind(frame.load::<TAG_V4, 4>(), stamp)
         }
         ETHERTYPE_IPV6 => {
             let frame = Frame::<{ TAG_V6 + TAG }>::new(context)?;
             let [protocol] = frame.load::<20, 1>();
-            let magic = u16::from_be_bytes(frame.load::<TAG_V6, 2>());
-            (protocol == UDP && magic == MAGIC)
-                .then(|| u64::from_be_bytes(frame.load::<{ TAG_V6 + 10 }, 8>()))
+            if protocol != UDP {
+                return None;
+            }
+            let stamp = u64::from_be_bytes(frame.load::<{ TAG_V6 + 10 }, 8>());
+            kind(frame.load::<TAG_V6, 4>(), stamp)
         }
         _ => None,
+    }
+}
+
+/// Tells test frames from others by what the payload begins with.
+#[inline(always)]
+fn kind(payload: [u8; 4], stamp: u64) -> Option<TestFrame> {
+    let [first, second, _, _] = payload;
+    if u16::from_be_bytes([first, second]) == MAGIC {
+        Some(TestFrame::Tagged(stamp))
+    } else if u32::from_be_bytes(payload) == PKTGEN_MAGIC {
+        Some(TestFrame::Pktgen)
+    } else {
+        None
     }
 }
 

@@ -12,8 +12,10 @@ use crate::object::layout::{self, Progress, Stream};
 use crate::object::{Object, ObjectError, in_map};
 use crate::traffic::{Pace, Traffic};
 
-/// Frames for one interrupt of the receiver: with a larger batch those of the first frames' queue would run over.
+/// Frames that are handed to the interface at a time, at full speed.
 const BATCH: u32 = 64;
+/// The same at a given rate: frames wait for the last of their batch, which must not take long.
+const BATCH_AT_RATE: u32 = 16;
 /// Runs of the program for one system call: at full speed some milliseconds, so that setting up costs little and stopping
 /// takes no time.
 const RUNS: u32 = 1 << 17;
@@ -59,13 +61,17 @@ impl LiveFrames {
         }
         let frame = traffic.frame(0, 0);
         let context = context(frame.len(), interface);
+        let batch = match pace {
+            Pace::Flood => BATCH,
+            Pace::Rate(_) => BATCH_AT_RATE,
+        };
         let program = self.object.program(layout::GENERATE)?;
         while !stop.load(Ordering::Relaxed) && clock::now() < end {
             let run = program.test_run(TestRunOptions {
                 data_in: Some(&frame),
                 ctx_in: Some(&context),
                 repeat: RUNS,
-                attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
+                attrs: TestRunAttrs::new().xdp_live_frames(batch),
                 ..TestRunOptions::new()
             });
             match run {
