@@ -25,7 +25,10 @@ fn provide() -> Result<(), String> {
         .iter()
         .chain(&["benches/ebpf/object", "benches/ebpf/sources.rs"])
     {
-        println!("cargo::rerun-if-changed={}", repository.join(input).display());
+        println!(
+            "cargo::rerun-if-changed={}",
+            repository.join(input).display()
+        );
     }
     println!("cargo::rerun-if-env-changed=SIIT_RELAY_NIGHTLY");
 
@@ -43,7 +46,9 @@ fn provide() -> Result<(), String> {
         .output()
         .map_err(|error| format!("cannot run bash: {error}"))?;
     if built.status.success() {
-        println!("cargo::warning=benches/ebpf/object is older than its sources; embedding a fresh build");
+        println!(
+            "cargo::warning=benches/ebpf/object is older than its sources; embedding a fresh build"
+        );
         Ok(())
     } else {
         Err(format!(

@@ -120,12 +120,18 @@ pub(crate) fn base(options: &Options) -> Point {
 /// is not measured with different ones.
 fn points(options: &Options, treatment: Treatment) -> Vec<Point> {
     let base = base(options);
-    let sizes = options.sizes.iter().map(|size| Point { size: *size, ..base });
+    let sizes = options.sizes.iter().map(|size| Point {
+        size: *size,
+        ..base
+    });
     let clients = options.clients.iter().map(|clients| Point {
         clients: *clients,
         ..base
     });
-    let eams = options.eams.iter().map(|eams| Point { eams: *eams, ..base });
+    let eams = options.eams.iter().map(|eams| Point {
+        eams: *eams,
+        ..base
+    });
     let mut points: Vec<Point> = match treatment {
         Treatment::Translates => sizes.chain(clients).chain(eams).collect(),
         Treatment::Routes => sizes.chain(clients).collect(),
@@ -209,8 +215,10 @@ impl Bench<'_> {
             }
         }
         for round in 1..=self.options.rounds {
-            let mut points: Vec<Point> =
-                running.iter().flat_map(|running| running.points.clone()).collect();
+            let mut points: Vec<Point> = running
+                .iter()
+                .flat_map(|running| running.points.clone())
+                .collect();
             points.sort();
             points.dedup();
             for point in points {
@@ -324,7 +332,10 @@ fn measure(
                 let (begin, begin_busy) = (clock::now(), clock::busy());
                 let sent = generator.run(interface, traffic, Pace::Flood, u64::MAX, &stop)?;
                 let time = (clock::now() - begin) as f64;
-                Ok((sent as f64 / time * 1e9, (clock::busy() - begin_busy) as f64 / time))
+                Ok((
+                    sent as f64 / time * 1e9,
+                    (clock::busy() - begin_busy) as f64 / time,
+                ))
             })?
         });
         interrupt::sleep(WARM_UP);
@@ -389,7 +400,12 @@ pub(crate) mod tests {
     pub(crate) fn comparison() -> Comparison {
         let options = options();
         let mut outcomes = BTreeMap::new();
-        for case in [Case::RelayXdp, Case::RelayAfXdp, Case::XdpRouter, Case::Tayga] {
+        for case in [
+            Case::RelayXdp,
+            Case::RelayAfXdp,
+            Case::XdpRouter,
+            Case::Tayga,
+        ] {
             for (number, point) in points(&options, case.treatment()).into_iter().enumerate() {
                 for direction in Direction::ALL {
                     let outcome = if case == Case::RelayXdp {

@@ -10,12 +10,17 @@ pub(crate) fn to(processor: usize) -> io::Result<()> {
     set.set(processor);
     sched_setaffinity(None, &set).map_err(|errno| {
         let errno = io::Error::from(errno);
-        io::Error::new(errno.kind(), format!("cannot stay on processor {processor}: {errno}"))
+        io::Error::new(
+            errno.kind(),
+            format!("cannot stay on processor {processor}: {errno}"),
+        )
     })
 }
 
 /// Returns the processors that this program may use, in order.
 pub(crate) fn allowed() -> io::Result<Vec<usize>> {
     let set = sched_getaffinity(None)?;
-    Ok((0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect())
+    Ok((0..CpuSet::MAX_CPU)
+        .filter(|cpu| set.is_set(*cpu))
+        .collect())
 }

@@ -102,8 +102,16 @@ fn lower_bound(index: u32) -> u64 {
     let (mut low, mut high) = (0_u64, 1 << 39);
     while low < high {
         let middle = u64::midpoint(low, high);
-        let at = if middle >= 1 << 38 { BUCKETS } else { bucket(middle) };
-        if at < index { low = middle + 1 } else { high = middle }
+        let at = if middle >= 1 << 38 {
+            BUCKETS
+        } else {
+            bucket(middle)
+        };
+        if at < index {
+            low = middle + 1
+        } else {
+            high = middle
+        }
     }
     low
 }
@@ -151,11 +159,17 @@ mod tests {
             histogram.record(*latency);
         }
         assert_eq!(histogram.count(), 10_000);
-        assert_eq!((histogram.min(), histogram.max()), (Some(900), Some(900 + 9999 * 9999 / 100)));
+        assert_eq!(
+            (histogram.min(), histogram.max()),
+            (Some(900), Some(900 + 9999 * 9999 / 100))
+        );
         for share in [0.001, 0.5, 0.999, 1.0] {
             let exact = latencies[(share * 10_000.0) as usize - 1] as f64;
             let found = histogram.percentile(share).unwrap() as f64;
-            assert!((found / exact - 1.0).abs() < 0.008, "{share}: {found}, {exact}");
+            assert!(
+                (found / exact - 1.0).abs() < 0.008,
+                "{share}: {found}, {exact}"
+            );
         }
         assert_eq!(Histogram::default().percentile(0.5), None);
         assert_eq!(Histogram::default().min(), None);

@@ -6,9 +6,7 @@
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::object::layout::{
-    MAGIC, Side, Stream, TAG, TAG_V4, TAG_V6, Variation, fold, words,
-};
+use crate::object::layout::{MAGIC, Side, Stream, TAG, TAG_V4, TAG_V6, Variation, fold, words};
 
 /// Octets of the frame check sequence, which counts in the sizes of RFC 2544 and which no program sees.
 pub(crate) const FCS: usize = 4;
@@ -137,8 +135,7 @@ impl Traffic {
         let tag = if ipv6 { TAG_V6 } else { TAG_V4 };
         head[..tag + 2].copy_from_slice(&template[..tag + 2]);
         // What varies: the last 32 bits of both addresses, the ports and the checksums.
-        let (network, low_source, low_destination) =
-            if ipv6 { (40, 34, 50) } else { (20, 26, 30) };
+        let (network, low_source, low_destination) = if ipv6 { (40, 34, 50) } else { (20, 26, 30) };
         let transport = 14 + network;
         for at in [low_source, low_destination] {
             head[at..at + 4].fill(0);
@@ -163,7 +160,11 @@ impl Traffic {
         };
         Stream {
             header: std::array::from_fn(|word| {
-                u64::from_ne_bytes(head[8 * word..8 * word + 8].try_into().expect("eight octets"))
+                u64::from_ne_bytes(
+                    head[8 * word..8 * word + 8]
+                        .try_into()
+                        .expect("eight octets"),
+                )
             }),
             interval,
             end,
@@ -256,7 +257,13 @@ impl Traffic {
         let number = u64::from_be_bytes(tag[2..10].try_into().expect("eight octets"));
         let sent = Variation::of(number, &self.source.side(), &self.destination.side());
         for (role, found, low_sent, side, arriving) in [
-            ("source", source, sent.source, &self.source, self.arriving_source),
+            (
+                "source",
+                source,
+                sent.source,
+                &self.source,
+                self.arriving_source,
+            ),
             (
                 "destination",
                 destination,
@@ -293,11 +300,19 @@ impl Traffic {
         if fold(covered) != 0xffff || transport[6..8] == [0, 0] {
             return Err(wrong("UDP"));
         }
-        let headers = if self.source.first.is_ipv6() { TAG_V6 } else { TAG_V4 };
+        let headers = if self.source.first.is_ipv6() {
+            TAG_V6
+        } else {
+            TAG_V4
+        };
         let filling = &transport[8 + TAG..];
         let same = filling.len() == self.length - headers - TAG
             && filling.iter().copied().eq((0..filling.len()).map(filler));
-        if same { Ok(()) } else { Err(Fault::Payload(number)) }
+        if same {
+            Ok(())
+        } else {
+            Err(Fault::Payload(number))
+        }
     }
 
     /// Returns the length of the frames on arrival, in octets, without the frame check sequence.
@@ -351,7 +366,10 @@ fn transport_sum(source: IpAddr, destination: IpAddr, datagram: &[u8]) -> u64 {
 /// Sums 16-bit words; an odd octet at the end counts as one followed by zero.
 fn sum(octets: &[u8]) -> u64 {
     let (words, rest) = octets.as_chunks::<2>();
-    let words: u64 = words.iter().map(|word| u64::from(u16::from_be_bytes(*word))).sum();
+    let words: u64 = words
+        .iter()
+        .map(|word| u64::from(u16::from_be_bytes(*word)))
+        .sum();
     words + rest.first().map_or(0, |octet| u64::from(*octet) << 8)
 }
 
@@ -446,6 +464,9 @@ pub(crate) mod tests {
     fn an_untranslated_frame_is_a_fault() {
         let traffic = example(false, 60);
         let fault = traffic.check(&traffic.frame(3, 0)).unwrap_err();
-        assert!(matches!(fault, Fault::Address { role: "source", .. }), "{fault}");
+        assert!(
+            matches!(fault, Fault::Address { role: "source", .. }),
+            "{fault}"
+        );
     }
 }

@@ -77,13 +77,16 @@ fn a_tiny_comparison() {
     for result in results {
         if result["case"] == "relay-xdp" {
             let problem = result["problem"].as_str().unwrap();
-            assert!(problem.starts_with("not installed: /nonexistent/siit-relay"), "{problem}");
+            assert!(
+                problem.starts_with("not installed: /nonexistent/siit-relay"),
+                "{problem}"
+            );
         } else {
             assert!(result["mpps"]["median"].as_f64().unwrap() > 0.0, "{result}");
             assert!(result["frames_checked"].as_u64().unwrap() > 0, "{result}");
         }
     }
-    assert!(charts.path().join("frame-size.svg").exists());
+    assert!(charts.path().join("frame-size-v4-to-v6.svg").exists());
 }
 
 #[test]
@@ -92,7 +95,14 @@ fn ctrl_c_leaves_nothing_behind() {
         return;
     }
     let child = Command::new(PROGRAM)
-        .args(["compare", "--json", "--duration", "30", "--cases", "kernel-router"])
+        .args([
+            "compare",
+            "--json",
+            "--duration",
+            "30",
+            "--cases",
+            "kernel-router",
+        ])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -189,7 +199,14 @@ fn a_tiny_test_of_the_kernels_forwarding() {
         (
             "v4",
             "192.0.2.130",
-            &["--sizes", "64", "--generator", "af-xdp", "--receiver", "af-xdp"],
+            &[
+                "--sizes",
+                "64",
+                "--generator",
+                "af-xdp",
+                "--receiver",
+                "af-xdp",
+            ],
         ),
     ] {
         let start = ["--direction", direction, "--tx-gateway", gateway];
@@ -197,11 +214,17 @@ fn a_tiny_test_of_the_kernels_forwarding() {
         assert_eq!(document["kind"], "rfc8219");
         let result = &document["results"][0];
         assert_eq!(result["flow"], direction);
-        assert!(result["throughput"]["median"].as_f64().unwrap() > 0.0, "{result}");
+        assert!(
+            result["throughput"]["median"].as_f64().unwrap() > 0.0,
+            "{result}"
+        );
         let latency = result["typical_latency_ns"]["median"].as_f64().unwrap();
         let worst = result["worst_latency_ns"]["median"].as_f64().unwrap();
         let variation = result["pdv_ns"]["median"].as_f64().unwrap();
-        assert!(latency > 100.0 && latency <= worst && variation < worst, "{result}");
+        assert!(
+            latency > 100.0 && latency <= worst && variation < worst,
+            "{result}"
+        );
         assert!(!result["losses"].as_array().unwrap().is_empty());
     }
 

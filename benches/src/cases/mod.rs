@@ -18,9 +18,7 @@ use crate::receiver::xdp::XdpReceiver;
 use reflector::Reflector;
 
 /// A device to measure.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, serde::Serialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Case {
     /// This relay with `fast_path: xdp`

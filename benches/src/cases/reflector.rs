@@ -34,11 +34,7 @@ pub(super) struct Reflector {
 
 impl Reflector {
     /// Starts a reflector on a processor.
-    pub(super) fn start(
-        lab: &Lab,
-        port: &str,
-        settings: Settings<'_>,
-    ) -> Result<Self, StartError> {
+    pub(super) fn start(lab: &Lab, port: &str, settings: Settings<'_>) -> Result<Self, StartError> {
         let config = SocketConfig {
             interface_index: lab.device.interface_index(port)?,
             interface: port.to_owned(),
@@ -99,7 +95,9 @@ impl Bound {
         socket.fill(&mut umem, FRAMES / 2);
         let mut object = Object::load(TO_SOCKET)?;
         let mut sockets: XskMap<MapData> = object.map(SOCKETS)?;
-        sockets.set(0, socket.as_raw_fd(), 0).map_err(in_map(SOCKETS))?;
+        sockets
+            .set(0, socket.as_raw_fd(), 0)
+            .map_err(in_map(SOCKETS))?;
         object.attach(TO_SOCKET, config.interface_index)?;
         Ok(Self {
             umem,

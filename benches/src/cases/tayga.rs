@@ -27,9 +27,8 @@ pub(super) fn start(lab: &Lab, settings: Settings<'_>) -> Result<Process, StartE
     let directory = tempfile::tempdir().map_err(io("cannot make a temporary directory"))?;
     let path = directory.path().join("tayga.conf");
     let data = directory.path().display();
-    let mut config = format!(
-        "tun-device {TUN}\nipv4-addr 192.168.255.1\nprefix {PREFIX}/96\ndata-dir {data}\n"
-    );
+    let mut config =
+        format!("tun-device {TUN}\nipv4-addr 192.168.255.1\nprefix {PREFIX}/96\ndata-dir {data}\n");
     for (v4, v6) in (0..settings.eams).map(service) {
         writeln!(config, "map {v4} {v6}").expect("a string takes everything");
     }

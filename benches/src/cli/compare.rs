@@ -63,7 +63,11 @@ impl Arguments {
             sizes: self.sizes.iter().map(|size| usize::from(*size)).collect(),
             clients: self.clients,
             eams: self.eams,
-            cases: if self.cases.is_empty() { all.to_vec() } else { self.cases },
+            cases: if self.cases.is_empty() {
+                all.to_vec()
+            } else {
+                self.cases
+            },
             relay: self.relay.map_or_else(beside_this, Ok)?,
             generator_cpu: self.generator_cpu.unwrap_or(first),
             device_cpu: self

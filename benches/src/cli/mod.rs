@@ -75,8 +75,7 @@ fn write_charts(directory: &Path, charts: Vec<(String, String)>) -> anyhow::Resu
         .with_context(|| format!("cannot make the directory {}", directory.display()))?;
     for (name, chart) in charts {
         let path = directory.join(name);
-        std::fs::write(&path, chart)
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        std::fs::write(&path, chart).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }

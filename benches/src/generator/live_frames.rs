@@ -169,7 +169,10 @@ mod tests {
             let stream = traffic.stream(Pace::Flood, 0);
             generator.stream.set(0, emit(&stream), 0).unwrap();
             for number in [0, 1, 2, 0x1234_5678_9abc_def0_u64] {
-                generator.progress.set(Progress::Sent as u32, number, 0).unwrap();
+                generator
+                    .progress
+                    .set(Progress::Sent as u32, number, 0)
+                    .unwrap();
                 // Only the head is written: what is behind it comes from any earlier frame.
                 let mut data = traffic.frame(7, 7);
                 data[..42].fill(0xa5);
@@ -184,7 +187,11 @@ mod tests {
                         ..TestRunOptions::new()
                     })
                     .unwrap();
-                assert_eq!(written, traffic.frame(number, 0), "IPv6 {ipv6}, frame {number}");
+                assert_eq!(
+                    written,
+                    traffic.frame(number, 0),
+                    "IPv6 {ipv6}, frame {number}"
+                );
             }
             assert_eq!(generator.sent().unwrap(), 0x1234_5678_9abc_def1);
         }

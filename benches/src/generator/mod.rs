@@ -37,7 +37,9 @@ pub(crate) enum GeneratorError {
     #[error(transparent)]
     Socket(#[from] ::af_xdp::Error),
     /// The module is not loaded.
-    #[error("{0} is not there: the kernel's packet generator is the module pktgen (modprobe pktgen)")]
+    #[error(
+        "{0} is not there: the kernel's packet generator is the module pktgen (modprobe pktgen)"
+    )]
     NoPktgen(String),
     /// One of its files could not be used.
     #[error("cannot write `{command}` to {path}: {source}")]
@@ -98,9 +100,7 @@ impl Generator {
         stop: &AtomicBool,
     ) -> Result<u64, GeneratorError> {
         match self {
-            Self::LiveFrames(generator) => {
-                Ok(generator.run(port.index, traffic, pace, end, stop)?)
-            }
+            Self::LiveFrames(generator) => Ok(generator.run(port.index, traffic, pace, end, stop)?),
             Self::AfXdp(generator) => Ok(generator.run(traffic, pace, end, stop)?),
             Self::Pktgen(generator) => generator.run(traffic, pace, end),
         }

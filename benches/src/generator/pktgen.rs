@@ -26,11 +26,7 @@ impl Pktgen {
         Self::open_in(Path::new(DIRECTORY), port, processor)
     }
 
-    fn open_in(
-        directory: &Path,
-        port: &Port,
-        processor: usize,
-    ) -> Result<Self, GeneratorError> {
+    fn open_in(directory: &Path, port: &Port, processor: usize) -> Result<Self, GeneratorError> {
         if !directory.exists() {
             return Err(GeneratorError::NoPktgen(directory.display().to_string()));
         }
@@ -133,8 +129,16 @@ fn range(side: &str, addresses: &Addresses) -> Vec<String> {
 
 /// Finds the number of packets in a line like `Result: OK: 5(c4+d1) usec, 1000 (60byte,0frags)`.
 fn packets_sent(text: &str) -> Option<u64> {
-    let result = text.lines().find_map(|line| line.trim().strip_prefix("Result: OK:"))?;
-    result.split_once("usec,")?.1.split_whitespace().next()?.parse().ok()
+    let result = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Result: OK:"))?;
+    result
+        .split_once("usec,")?
+        .1
+        .split_whitespace()
+        .next()?
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]
@@ -179,7 +183,10 @@ mod tests {
             "src6 2001:db8:1::a01:203",
             "dst6 2001:db8:46::c612:0",
         ] {
-            assert!(commands.iter().any(|command| command == expected), "{commands:?}");
+            assert!(
+                commands.iter().any(|command| command == expected),
+                "{commands:?}"
+            );
         }
     }
 
@@ -193,8 +200,14 @@ mod tests {
         let mut pktgen = Pktgen::open_in(directory.path(), &port, 3).unwrap();
         let read = |file: &str| fs::read_to_string(directory.path().join(file)).unwrap();
         assert_eq!(read("kpktgend_3"), "add_device eth7\n");
-        let error = pktgen.run(&example(false, 60), Pace::Flood, 0).unwrap_err().to_string();
-        assert!(error.contains("does not tell how many packets were sent"), "{error}");
+        let error = pktgen
+            .run(&example(false, 60), Pace::Flood, 0)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("does not tell how many packets were sent"),
+            "{error}"
+        );
         assert_eq!(read("pgctrl"), "start\n");
         assert_eq!(read("eth7"), "flag UDPCSUM\n");
         drop(pktgen);
@@ -216,6 +229,9 @@ mod tests {
             panic!("there is no such folder");
         };
         let error = error.to_string();
-        assert!(error.contains("/nonexistent/pktgen") && error.contains("modprobe pktgen"), "{error}");
+        assert!(
+            error.contains("/nonexistent/pktgen") && error.contains("modprobe pktgen"),
+            "{error}"
+        );
     }
 }

@@ -61,7 +61,10 @@ impl XdpReceiver {
         }
         let complements = self.values(Count::LatencyMinComplement)?;
         let maxima = self.values(Count::LatencyMax)?;
-        let of_used = complements.iter().zip(maxima.iter()).filter(|(min, _)| **min != 0);
+        let of_used = complements
+            .iter()
+            .zip(maxima.iter())
+            .filter(|(min, _)| **min != 0);
         for (complement, max) in of_used {
             histogram.widen(!complement, *max);
         }

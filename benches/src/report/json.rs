@@ -93,7 +93,10 @@ mod tests {
         let document: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(document["version"], 1);
         assert_eq!(document["kind"], "compare");
-        assert_eq!(document["base"], json!({ "size": 64, "clients": 65536, "eams": 1000 }));
+        assert_eq!(
+            document["base"],
+            json!({ "size": 64, "clients": 65536, "eams": 1000 })
+        );
         let results = document["results"].as_array().unwrap();
         assert_eq!(results.len(), 2 * (5 + 5 + 5 + 3));
         assert_eq!(

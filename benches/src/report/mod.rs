@@ -2,6 +2,7 @@
 
 pub(crate) mod charts;
 pub(crate) mod json;
+pub(crate) mod svg;
 pub(crate) mod table;
 
 use crate::compare::Round;

@@ -21,7 +21,10 @@ impl Table {
     /// Makes a table with these heads. One that begins with `>` is that of a column to the right.
     pub(crate) fn new(heads: &[&'static str]) -> Self {
         Self {
-            heads: heads.iter().map(|head| head.trim_start_matches('>')).collect(),
+            heads: heads
+                .iter()
+                .map(|head| head.trim_start_matches('>'))
+                .collect(),
             to_the_right: heads.iter().map(|head| head.starts_with('>')).collect(),
             rows: Vec::new(),
         }
@@ -85,7 +88,11 @@ pub(crate) fn text(comparison: &Comparison) -> String {
 
 /// Returns a comparison as a table in Markdown.
 pub(crate) fn markdown(comparison: &Comparison) -> String {
-    format!("{}\n\n{}", conditions(comparison), table(comparison).markdown())
+    format!(
+        "{}\n\n{}",
+        conditions(comparison),
+        table(comparison).markdown()
+    )
 }
 
 /// Says where and how the numbers came about.
@@ -101,10 +108,13 @@ fn conditions(comparison: &Comparison) -> String {
         options.rounds,
         options.duration.as_secs_f64()
     );
-    let shares = comparison.outcomes.values().flat_map(|outcome| match outcome {
-        Outcome::Measured(rounds) => &rounds[..],
-        Outcome::None(_) => &[],
-    });
+    let shares = comparison
+        .outcomes
+        .values()
+        .flat_map(|outcome| match outcome {
+            Outcome::Measured(rounds) => &rounds[..],
+            Outcome::None(_) => &[],
+        });
     let least = shares.map(|round| round.share).min_by(f64::total_cmp);
     if let Some(least) = least.filter(|least| *least < FREE) {
         write!(
@@ -188,7 +198,10 @@ mod tests {
             let start = &line[..octets];
             assert!(start.ends_with("  64") || start.ends_with("1518"), "{line}");
         }
-        assert!(text.contains("1000  refused: `fast_path: xdp` & <more>\n"), "{text}");
+        assert!(
+            text.contains("1000  refused: `fast_path: xdp` & <more>\n"),
+            "{text}"
+        );
         assert!(text.contains("2.00-4.00"), "{text}");
     }
 
@@ -197,8 +210,14 @@ mod tests {
         let text = markdown(&comparison());
         let rows: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
         assert!(rows.len() > 20);
-        assert!(rows.iter().all(|row| row.matches('|').count() == 9), "{text}");
-        assert!(text.contains("|---|---|---:|---:|---:|---:|---|---:|"), "{text}");
+        assert!(
+            rows.iter().all(|row| row.matches('|').count() == 9),
+            "{text}"
+        );
+        assert!(
+            text.contains("|---|---|---:|---:|---:|---:|---|---:|"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -70,7 +70,14 @@ mod tests {
     #[test]
     fn twenty_repetitions_are_their_median() {
         let repeated = Repeated::of((1..=20).map(f64::from)).unwrap();
-        assert_eq!(repeated, Repeated { median: 10.5, p1: 1.0, p99: 20.0 });
+        assert_eq!(
+            repeated,
+            Repeated {
+                median: 10.5,
+                p1: 1.0,
+                p99: 20.0
+            }
+        );
         assert_eq!(Repeated::of(std::iter::empty()), None);
     }
 }

@@ -183,7 +183,10 @@ impl<'a> Tester<'a> {
             None => self.fastest(size)?,
         };
         for repetition in 1..=options.repetitions {
-            let what = format!("{size} octets, repetition {repetition} of {}", options.repetitions);
+            let what = format!(
+                "{size} octets, repetition {repetition} of {}",
+                options.repetitions
+            );
             let found = search::throughput(max, options.resolution, options.tolerance, |rate| {
                 self.progress
                     .say(&format!("{what}: throughput, {rate:.0} frames/s"));
@@ -228,8 +231,9 @@ impl<'a> Tester<'a> {
 
     /// Returns the rate that the slowest of the generators makes.
     fn fastest(&mut self, size: usize) -> anyhow::Result<f64> {
-        self.progress
-            .say(&format!("{size} octets: how many frames the generator makes"));
+        self.progress.say(&format!(
+            "{size} octets: how many frames the generator makes"
+        ));
         let duration = self.options.duration;
         let passages = self.send(ANY_RATE, duration)?;
         Ok(trial(&passages, duration).offered)

@@ -189,3 +189,115 @@ fn tables(report: &Report) -> [(&'static str, Table); 2] {
 pub(crate) fn charts(report: &Report) -> Vec<(String, String)> {
     crate::report::charts::of_report(report)
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::rfc8219::wires::{Ends, tests::wire};
+    use crate::statistics::Histogram;
+
+    /// Like a measured one.
+    pub(crate) fn report() -> Report {
+        let address = "2001:db8::1".parse().unwrap();
+        let options = Options {
+            tx: wire(1, None),
+            rx: wire(2, None),
+            direction: Direction::Both,
+            ends: Ends {
+                client_v4: "198.18.0.0".parse().unwrap(),
+                client_v6: address,
+                clients: 1,
+                service_v4: "192.0.2.1".parse().unwrap(),
+                service_v6: address,
+                services: 1,
+            },
+            sizes: vec![64, 1518],
+            duration: Duration::from_secs(60),
+            wait: Duration::from_secs(2),
+            repetitions: 20,
+            tolerance: 0.01,
+            resolution: 0.5,
+            max_rate: None,
+            generator: generator::Kind::LiveFrames,
+            receiver: receiver::Kind::Xdp,
+            processors: vec![0],
+        };
+        let result = |size, flow| {
+            let mut distribution = Histogram::default();
+            (0..5000).for_each(|n| distribution.record(2_000 + n * n));
+            TestResult {
+                size,
+                flow,
+                throughputs: (1..=20)
+                    .map(|n| Throughput {
+                        rate: 1e6 + 1e3 * f64::from(n),
+                        limited_by_generator: size == 64 && n == 3,
+                    })
+                    .collect(),
+                delays: vec![Delays::of(&distribution).unwrap(); 20],
+                distribution,
+                losses: [(100, 12.5), (90, 0.0), (80, 0.0)]
+                    .map(|(percent_of_max, loss)| Loss {
+                        percent_of_max,
+                        offered: 2e4 * f64::from(percent_of_max),
+                        loss,
+                    })
+                    .to_vec(),
+            }
+        };
+        Report {
+            machine: Machine {
+                processor: "Example 9000".to_owned(),
+                processors: 2,
+                kernel: "Linux 6.18".to_owned(),
+            },
+            options,
+            results: [64, 1518]
+                .into_iter()
+                .flat_map(|size| [result(size, Flow::V4ToV6), result(size, Flow::V6ToV4)])
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn the_document_is_as_described() {
+        let document: Value = serde_json::from_str(&super::json(&report())).unwrap();
+        assert_eq!(document["version"], 1);
+        assert_eq!(document["kind"], "rfc8219");
+        assert_eq!(document["direction"], "both");
+        assert_eq!(document["generator"], "live-frames");
+        assert_eq!(document["loss_tolerated_percent"], 0.01);
+        let result = &document["results"][0];
+        assert_eq!(result["flow"], "v4-to-v6");
+        assert_eq!(result["limited_by_generator"], true);
+        assert_eq!(
+            result["throughput"],
+            json!({ "median": 1_010_500.0, "p1": 1_001_000.0, "p99": 1_020_000.0 })
+        );
+        let delay = |name: &str| result[name]["median"].as_f64().unwrap();
+        assert!((delay("typical_latency_ns") / 6.25e6 - 1.0).abs() < 0.01);
+        assert_eq!(delay("worst_latency_ns") - 2000.0, delay("pdv_ns"));
+        assert_eq!(
+            result["losses"][0],
+            json!({ "percent_of_max": 100, "offered": 2e6, "loss": 12.5 })
+        );
+    }
+
+    #[test]
+    fn tables_say_what_limits_a_number() {
+        let text = text(&report());
+        assert!(text.contains(" >=1010500  1001000-1020000 "), "{text}");
+        assert!(text.contains("  1010500  1001000-1020000 "), "{text}");
+        assert!(
+            text.contains("Up to 0.01 % lost counts as no loss."),
+            "{text}"
+        );
+        let markdown = markdown(&report());
+        let rows = markdown.lines().filter(|line| line.starts_with('|'));
+        assert_eq!(rows.count(), (2 + 4) + (2 + 4 * 3));
+    }
+}

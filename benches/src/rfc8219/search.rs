@@ -114,7 +114,10 @@ mod tests {
         for capacity in [1.0, 123_456.0, 500_000.0, 999_000.0] {
             let found = throughput(1e6, 0.1, 0.0, device(capacity, 1e9)).unwrap();
             assert!(!found.limited_by_generator);
-            assert!(found.rate <= capacity && capacity - found.rate <= 1000.0, "{found:?}");
+            assert!(
+                found.rate <= capacity && capacity - found.rate <= 1000.0,
+                "{found:?}"
+            );
         }
     }
 
@@ -141,7 +144,13 @@ mod tests {
     #[test]
     fn a_slow_generator_is_told() {
         let found = throughput(1e6, 1.0, 0.0, device(2e6, 700_000.0)).unwrap();
-        assert_eq!(found, Throughput { rate: 700_000.0, limited_by_generator: true });
+        assert_eq!(
+            found,
+            Throughput {
+                rate: 700_000.0,
+                limited_by_generator: true
+            }
+        );
     }
 
     #[test]
@@ -163,9 +172,14 @@ mod tests {
     #[test]
     fn losses_end_after_two_trials_without() {
         let losses = losses(1e6, device(750_000.0, 1e9)).unwrap();
-        let steps: Vec<(u32, f64)> =
-            losses.iter().map(|loss| (loss.percent_of_max, loss.loss.round())).collect();
-        assert_eq!(steps, [(100, 25.0), (90, 17.0), (80, 6.0), (70, 0.0), (60, 0.0)]);
+        let steps: Vec<(u32, f64)> = losses
+            .iter()
+            .map(|loss| (loss.percent_of_max, loss.loss.round()))
+            .collect();
+        assert_eq!(
+            steps,
+            [(100, 25.0), (90, 17.0), (80, 6.0), (70, 0.0), (60, 0.0)]
+        );
         let all = super::losses(1e6, device(0.0, 1e9)).unwrap();
         assert_eq!(all.len(), 10);
         assert!(all.iter().all(|loss| loss.loss == 100.0));

@@ -106,7 +106,9 @@ fn resolve(here: &Namespace, port: &Port, address: IpAddr) -> anyhow::Result<Mac
             return Ok(mac);
         }
         if Instant::now() > deadline {
-            let why = sent.err().map_or_else(String::new, |error| format!(" ({error})"));
+            let why = sent
+                .err()
+                .map_or_else(String::new, |error| format!(" ({error})"));
             let name = &port.name;
             return Err(anyhow!(
                 "{address} does not answer on {name}{why}: give {name} an address in its network, or give the MAC address"
@@ -168,13 +170,7 @@ pub(crate) fn streams(
         .collect()
 }
 
-fn stream(
-    flow: Flow,
-    from: &Wire,
-    to: &Wire,
-    ends: &Ends,
-    size: usize,
-) -> anyhow::Result<Stream> {
+fn stream(flow: Flow, from: &Wire, to: &Wire, ends: &Ends, size: usize) -> anyhow::Result<Stream> {
     let clients = |first| Addresses {
         first,
         stride: 1,
@@ -214,11 +210,12 @@ fn stream(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::traffic::tests::arrived;
 
-    fn wire(index: u32, device: Option<Mac>) -> Wire {
+    /// A wire to nowhere.
+    pub(crate) fn wire(index: u32, device: Option<Mac>) -> Wire {
         Wire {
             port: Port {
                 name: format!("eth{index}"),
@@ -245,9 +242,17 @@ mod tests {
         let mac = Some([2, 0, 0, 0, 0, 2]);
         let (tx, rx) = (wire(1, mac), wire(2, mac));
         let streams = streams(Direction::Both, &tx, &rx, &ends(), 64).unwrap();
-        let [there, back] = &streams[..] else { panic!("{streams:?}") };
-        assert_eq!((there.flow, there.sender.index, there.receiver.index), (Flow::V4ToV6, 1, 2));
-        assert_eq!((back.flow, back.sender.index, back.receiver.index), (Flow::V6ToV4, 2, 1));
+        let [there, back] = &streams[..] else {
+            panic!("{streams:?}")
+        };
+        assert_eq!(
+            (there.flow, there.sender.index, there.receiver.index),
+            (Flow::V4ToV6, 1, 2)
+        );
+        assert_eq!(
+            (back.flow, back.sender.index, back.receiver.index),
+            (Flow::V6ToV4, 2, 1)
+        );
         assert_eq!((there.traffic.length, back.traffic.length), (60, 80));
         assert_eq!(there.traffic.arriving_length(), 80);
         for stream in &streams {
