@@ -7,6 +7,10 @@ use aya::programs::{ProgramError, Xdp, xdp::XdpMode};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 
 /// What the object and this program have in common.
+#[expect(
+    dead_code,
+    reason = "the object's half of what both have in common is not used here"
+)]
 #[path = "../ebpf/src/layout.rs"]
 pub(crate) mod layout;
 

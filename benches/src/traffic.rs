@@ -314,15 +314,6 @@ impl Traffic {
             Err(Fault::Payload(number))
         }
     }
-
-    /// Returns the length of the frames on arrival, in octets, without the frame check sequence.
-    pub(crate) fn arriving_length(&self) -> usize {
-        match (self.source.first.is_ipv6(), self.arriving_source.is_ipv6()) {
-            (false, true) => self.length + GROWTH,
-            (true, false) => self.length - GROWTH,
-            (true, true) | (false, false) => self.length,
-        }
-    }
 }
 
 /// Returns packet, addresses and UDP datagram of a frame without VLAN tag, without Ethernet's padding.
@@ -409,10 +400,22 @@ pub(crate) mod tests {
         }
     }
 
+    /// The length of the frames on arrival, in octets, without the frame check sequence.
+    pub(crate) fn arriving_length(traffic: &Traffic) -> usize {
+        match (
+            traffic.source.first.is_ipv6(),
+            traffic.arriving_source.is_ipv6(),
+        ) {
+            (false, true) => traffic.length + GROWTH,
+            (true, false) => traffic.length - GROWTH,
+            (true, true) | (false, false) => traffic.length,
+        }
+    }
+
     /// What a device without fault makes of a frame: the same one, sent by somebody with the arriving addresses.
     pub(crate) fn arrived(traffic: &Traffic, number: u64) -> Vec<u8> {
         let mirror = Traffic {
-            length: traffic.arriving_length(),
+            length: arriving_length(traffic),
             source: Addresses {
                 first: traffic.arriving_source,
                 ..traffic.source
@@ -432,7 +435,7 @@ pub(crate) mod tests {
             let traffic = example(ipv6, length);
             for number in [0, 1, 77, u64::MAX] {
                 let mut frame = arrived(&traffic, number);
-                assert_eq!(frame.len(), traffic.arriving_length());
+                assert_eq!(frame.len(), arriving_length(&traffic));
                 assert_eq!(traffic.check(&frame), Ok(()));
                 frame.extend([0; 6]);
                 assert_eq!(traffic.check(&frame), Ok(()), "padding is Ethernet's");

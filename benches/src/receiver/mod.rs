@@ -45,6 +45,10 @@ pub(crate) struct Arrived {
 }
 
 /// A receiver of one of the kinds.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are never more than two of them"
+)]
 pub(crate) enum Receiver {
     /// In the kernel.
     Xdp(XdpReceiver),

@@ -54,7 +54,7 @@ pub(crate) fn of_comparison(comparison: &Comparison) -> Vec<(String, String)> {
                 |values| Frame {
                     title: format!("Throughput by frame size, {title}"),
                     subtitle: format!("{} client addresses, {} mappings", base.clients, base.eams),
-                    x: Axis::values("frame size with IPv4, octets", values),
+                    x: Axis::from_zero("frame size with IPv4, octets", values),
                 },
             ),
         ));
@@ -191,7 +191,7 @@ fn throughput_by_size(report: &Report, flows: &[Flow]) -> String {
     Chart {
         title: "Throughput (RFC 2544, 26.1)".to_owned(),
         subtitle: subtitle(report),
-        x: Axis::values("frame size with IPv4, octets", &places(&series)),
+        x: Axis::from_zero("frame size with IPv4, octets", &places(&series)),
         y: Axis::linear("frames, millions a second", highest),
         series,
     }

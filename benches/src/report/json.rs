@@ -85,8 +85,6 @@ fn row<'a>(key: &Key, outcome: &'a Outcome) -> Row<'a> {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::*;
-
     #[test]
     fn the_document_is_as_described() {
         let text = super::comparison(&crate::compare::tests::comparison());

@@ -15,6 +15,8 @@ const TOP: f64 = 56.0;
 const BOTTOM: f64 = 396.0;
 /// Where the legend begins.
 const LEGEND: f64 = 664.0;
+/// Width of a digit.
+const DIGIT: f64 = 7.7;
 /// Height of a line of the legend.
 const LINE: f64 = 22.0;
 /// Colours, in the order of the series.
@@ -127,6 +129,16 @@ impl Axis {
         }
     }
 
+    /// Makes an axis from zero, with numbers where there are values; they are in order.
+    pub(crate) fn from_zero(label: &str, values: &[f64]) -> Self {
+        let last = values.last().copied().unwrap_or(1.0);
+        Self {
+            logarithmic: false,
+            range: (0.0, last * 1.04),
+            ..Self::values(label, values)
+        }
+    }
+
     /// Returns how far along the axis a value lies, between 0 and 1.
     fn place(&self, value: f64) -> f64 {
         let (low, high) = self.range;
@@ -179,15 +191,25 @@ impl Chart {
                 y + 4.0,
             )?;
         }
+        let mut free_from = f64::MIN;
         for (value, text) in &self.x.ticks {
             let x = self.x(*value);
-            let text = escape(text);
             writeln!(
                 svg,
                 "<path d=\"M{x:.1} {TOP}V{BOTTOM}\" stroke=\"#eeeeee\"/>\n\
-                 <path d=\"M{x:.1} {BOTTOM}v5\" stroke=\"#333333\"/>\n\
-                 <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\" fill=\"#333333\">{text}</text>",
+                 <path d=\"M{x:.1} {BOTTOM}v5\" stroke=\"#333333\"/>"
+            )?;
+            // Numbers that would run into the one before are left out.
+            let half = text.chars().count() as f64 * DIGIT / 2.0;
+            if x - half < free_from {
+                continue;
+            }
+            free_from = x + half + DIGIT / 2.0;
+            writeln!(
+                svg,
+                "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\" fill=\"#333333\">{}</text>",
                 BOTTOM + 19.0,
+                escape(text),
             )?;
         }
         let middle = (TOP + BOTTOM) / 2.0;
@@ -372,6 +394,7 @@ pub(crate) mod tests {
             Axis::decades("", 0.1, 10.0),
             Axis::values("", &[1.0, 10.0]),
             Axis::values("", &[5.0]),
+            Axis::from_zero("", &[5.0, 9.0]),
         ] {
             let places = [-1.0, 0.5, 1.0, 5.0, 9.0, 1e9].map(|value| axis.place(value));
             assert!(places.is_sorted(), "{places:?}");

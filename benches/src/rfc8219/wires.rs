@@ -212,7 +212,7 @@ fn stream(flow: Flow, from: &Wire, to: &Wire, ends: &Ends, size: usize) -> anyho
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::traffic::tests::arrived;
+    use crate::traffic::tests::{arrived, arriving_length};
 
     /// A wire to nowhere.
     pub(crate) fn wire(index: u32, device: Option<Mac>) -> Wire {
@@ -254,7 +254,7 @@ pub(crate) mod tests {
             (Flow::V6ToV4, 2, 1)
         );
         assert_eq!((there.traffic.length, back.traffic.length), (60, 80));
-        assert_eq!(there.traffic.arriving_length(), 80);
+        assert_eq!(arriving_length(&there.traffic), 80);
         for stream in &streams {
             let frame = arrived(&stream.traffic, 3);
             assert_eq!(stream.traffic.check(&frame), Ok(()));
