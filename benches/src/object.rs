@@ -58,16 +58,24 @@ pub(crate) enum ObjectError {
     Missing(&'static str),
 }
 
-/// An error with its causes, which aya keeps apart.
+/// An error with its causes, which aya tells in part.
 struct Chain<'a>(&'a dyn std::error::Error);
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}", self.0)?;
-        match self.0.source() {
-            Some(cause) => write!(formatter, ": {}", Chain(cause)),
-            None => Ok(()),
+        let text = self.0.to_string();
+        formatter.write_str(&text)?;
+        let mut told = text;
+        let mut error = self.0;
+        while let Some(cause) = error.source() {
+            let text = cause.to_string();
+            if !told.contains(&text) {
+                write!(formatter, ": {text}")?;
+                told.push_str(&text);
+            }
+            error = cause;
         }
+        Ok(())
     }
 }
 

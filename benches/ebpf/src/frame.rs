@@ -84,9 +84,17 @@ impl<const LENGTH: usize> Frame<LENGTH> {
     }
 }
 
-/// Returns the length of the whole frame, in octets.
+/// Returns the length of the frame, in octets. It lies in one buffer: the kernel attaches a program like these to nothing
+/// else.
 #[inline(always)]
 pub(crate) fn length(context: &XdpContext) -> u64 {
+    context.data_end().wrapping_sub(context.data()) as u64
+}
+
+/// Returns the same, as the kernel tells it. What the compiler knows of the other form, as that it is not zero, it would not
+/// check again, and the verifier knows nothing of it (seen on 6.18).
+#[inline(always)]
+pub(crate) fn told_length(context: &XdpContext) -> u64 {
     // SAFETY: the context is the one that the kernel called this program with, and lives as long as the call.
     unsafe { bpf_xdp_get_buff_len(context.ctx) }
 }
@@ -98,7 +106,11 @@ pub(crate) fn copy<const N: usize>(
     length: u64,
     octets: *mut [u8; N],
 ) -> bool {
-    let length = if length < N as u64 { length as u32 } else { N as u32 };
+    let length = if length < N as u64 {
+        length as u32
+    } else {
+        N as u32
+    };
     // The verifier has to see that it is not zero.
     if length == 0 {
         return false;

@@ -25,7 +25,13 @@ fn generate(context: XdpContext) -> u32 {
 /// Counts a test frame and drops it; leaves others to the kernel.
 #[xdp]
 fn receive(context: XdpContext) -> u32 {
-    receive::receive(&context).unwrap_or(xdp_action::XDP_PASS)
+    receive::receive::<false>(&context).unwrap_or(xdp_action::XDP_PASS)
+}
+
+/// The same, and notes how long it was under way.
+#[xdp]
+fn receive_timed(context: XdpContext) -> u32 {
+    receive::receive::<true>(&context).unwrap_or(xdp_action::XDP_PASS)
 }
 
 /// Routes a packet; leaves to the kernel what has no next hop.

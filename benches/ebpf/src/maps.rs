@@ -85,13 +85,14 @@ pub(crate) fn latency(bucket: u32) -> Option<Cell> {
 
 /// Hands a copy of the frame to the loader, if there is room.
 #[inline(always)]
-pub(crate) fn sample(context: &XdpContext, length: u64) {
+pub(crate) fn sample(context: &XdpContext) {
     let Some(mut entry) = SAMPLES.reserve::<Sample>(0) else {
         return;
     };
     let sample = entry.as_mut_ptr();
     // SAFETY: the entry has room for a whole sample.
     let octets = unsafe { &raw mut (*sample).octets };
+    let length = frame::told_length(context);
     if frame::copy(context, length, octets) {
         // SAFETY: the entry has room for a whole sample.
         let field = unsafe { &raw mut (*sample).length };

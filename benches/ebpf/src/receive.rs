@@ -12,16 +12,16 @@ const UDP: u8 = 17;
 
 /// A frame that somebody sent to be measured.
 pub(crate) enum TestFrame {
-    /// It has a tag with the time of sending, which is zero if it does not tell.
-    Tagged(u64),
+    /// It has a tag.
+    Tagged,
     /// The kernel's packet generator made it.
     Pktgen,
 }
 
 /// Counts one frame.
 #[inline(always)]
-pub(crate) fn receive(context: &XdpContext) -> Option<u32> {
-    let Some(frame) = recognise(context) else {
+pub(crate) fn receive<const TIMED: bool>(context: &XdpContext) -> Option<u32> {
+    let Some((frame, tag)) = recognise(context) else {
         maps::count(Count::Foreign)?.add(1);
         return None;
     };
@@ -30,20 +30,38 @@ pub(crate) fn receive(context: &XdpContext) -> Option<u32> {
     let number = frames.get();
     frames.set(number.wrapping_add(1));
     maps::count(Count::Octets)?.add(length);
-    if let TestFrame::Tagged(stamp) = frame {
-        if stamp != 0 {
-            measure(stamp)?;
+    if let TestFrame::Tagged = frame {
+        if TIMED {
+            measure(tag.stamp(context)?)?;
         }
         if number & (SAMPLE_EVERY - 1) == 0 {
-            maps::sample(context, length);
+            maps::sample(context);
         }
     }
     Some(xdp_action::XDP_DROP)
 }
 
-/// Says whether a frame is a test frame, and of which kind.
+/// Where the tag of a frame is.
+pub(crate) enum Place {
+    V4,
+    V6,
+}
+
+impl Place {
+    /// Returns when the frame was sent, which is zero if it does not tell.
+    #[inline(always)]
+    fn stamp(&self, context: &XdpContext) -> Option<u64> {
+        let octets = match self {
+            Self::V4 => Frame::<{ TAG_V4 + TAG }>::new(context)?.load::<{ TAG_V4 + 10 }, 8>(),
+            Self::V6 => Frame::<{ TAG_V6 + TAG }>::new(context)?.load::<{ TAG_V6 + 10 }, 8>(),
+        };
+        Some(u64::from_be_bytes(octets))
+    }
+}
+
+/// Says whether a frame is a test frame, of which kind, and where its tag is.
 #[inline(always)]
-pub(crate) fn recognise(context: &XdpContext) -> Option<TestFrame> {
+pub(crate) fn recognise(context: &XdpContext) -> Option<(TestFrame, Place)> {
     let frame = Frame::<{ TAG_V4 + TAG }>::new(context)?;
     match u16::from_be_bytes(frame.load::<12, 2>()) {
         ETHERTYPE_IPV4 => {
@@ -52,8 +70,7 @@ pub(crate) fn recognise(context: &XdpContext) -> Option<TestFrame> {
             if version != 0x45 || protocol != UDP {
                 return None;
             }
-            let stamp = u64::from_be_bytes(frame.load::<{ TAG_V4 + 10 }, 8>());
-            kind(frame.load::<TAG_V4, 4>(), stamp)
+            Some((kind(frame.load::<TAG_V4, 4>())?, Place::V4))
         }
         ETHERTYPE_IPV6 => {
             let frame = Frame::<{ TAG_V6 + TAG }>::new(context)?;
@@ -61,8 +78,7 @@ pub(crate) fn recognise(context: &XdpContext) -> Option<TestFrame> {
             if protocol != UDP {
                 return None;
             }
-            let stamp = u64::from_be_bytes(frame.load::<{ TAG_V6 + 10 }, 8>());
-            kind(frame.load::<TAG_V6, 4>(), stamp)
+            Some((kind(frame.load::<TAG_V6, 4>())?, Place::V6))
         }
         _ => None,
     }
@@ -70,10 +86,10 @@ pub(crate) fn recognise(context: &XdpContext) -> Option<TestFrame> {
 
 /// Tells test frames from others by what the payload begins with.
 #[inline(always)]
-fn kind(payload: [u8; 4], stamp: u64) -> Option<TestFrame> {
+fn kind(payload: [u8; 4]) -> Option<TestFrame> {
     let [first, second, _, _] = payload;
     if u16::from_be_bytes([first, second]) == MAGIC {
-        Some(TestFrame::Tagged(stamp))
+        Some(TestFrame::Tagged)
     } else if u32::from_be_bytes(payload) == PKTGEN_MAGIC {
         Some(TestFrame::Pktgen)
     } else {
@@ -81,9 +97,12 @@ fn kind(payload: [u8; 4], stamp: u64) -> Option<TestFrame> {
     }
 }
 
-/// Notes how long a frame was under way.
+/// Notes how long a frame was under way, if it tells when it was sent.
 #[inline(always)]
 fn measure(stamp: u64) -> Option<()> {
+    if stamp == 0 {
+        return Some(());
+    }
     let latency = maps::now().saturating_sub(stamp);
     maps::latency(bucket(latency))?.add(1);
     let longest = maps::count(Count::LatencyMax)?;

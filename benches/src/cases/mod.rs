@@ -142,7 +142,7 @@ impl Case {
                 | Self::Tayga => (&lab.tester, direction.receiver()),
             };
             let index = namespace.interface_index(port)?;
-            Ok::<_, StartError>(namespace.run_in(|| XdpReceiver::attach(index))??)
+            Ok::<_, StartError>(namespace.run_in(|| XdpReceiver::attach(index, false))??)
         };
         Ok(Device {
             v4_to_v6: receive_at(Direction::V4ToV6)?,

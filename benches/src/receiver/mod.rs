@@ -60,7 +60,7 @@ impl Receiver {
     /// Begins to receive on an interface of this thread's namespace.
     pub(crate) fn new(kind: Kind, port: &Port) -> Result<Self, ReceiverError> {
         Ok(match kind {
-            Kind::Xdp => Self::Xdp(XdpReceiver::attach(port.index)?),
+            Kind::Xdp => Self::Xdp(XdpReceiver::attach(port.index, true)?),
             Kind::AfXdp => Self::AfXdp(AfXdpReceiver::start(port)?),
         })
     }

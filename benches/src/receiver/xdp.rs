@@ -27,10 +27,15 @@ pub(crate) struct Counted {
 }
 
 impl XdpReceiver {
-    /// Attaches a receiver to an interface of this thread's namespace.
-    pub(crate) fn attach(interface: u32) -> Result<Self, ObjectError> {
-        let mut object = Object::load(layout::RECEIVE)?;
-        object.attach(layout::RECEIVE, interface)?;
+    /// Attaches a receiver to an interface of this thread's namespace. Only a timed one measures latencies.
+    pub(crate) fn attach(interface: u32, timed: bool) -> Result<Self, ObjectError> {
+        let program = if timed {
+            layout::RECEIVE_TIMED
+        } else {
+            layout::RECEIVE
+        };
+        let mut object = Object::load(program)?;
+        object.attach(program, interface)?;
         Ok(Self {
             counts: object.map(layout::COUNTS)?,
             latencies: object.map(layout::LATENCIES)?,
