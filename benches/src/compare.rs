@@ -365,8 +365,9 @@ fn measure(
     Ok(match fault {
         Some(fault) => Err(format!("wrong output: {fault}")),
         None if checked == 0 || frames == 0 => Err(format!(
-            "no output: {offered:.0} frames a second went to {}, and none arrived",
-            case.title()
+            "no output: {offered:.0} frames a second went to {}; {frames} of them and {} others arrived",
+            case.title(),
+            after.foreign - before.foreign
         )),
         None => Ok(Round {
             offered,

@@ -102,7 +102,7 @@ impl Generator {
         match self {
             Self::LiveFrames(generator) => Ok(generator.run(port.index, traffic, pace, end, stop)?),
             Self::AfXdp(generator) => Ok(generator.run(traffic, pace, end, stop)?),
-            Self::Pktgen(generator) => generator.run(traffic, pace, end),
+            Self::Pktgen(generator) => generator.run(traffic, pace, end, stop),
         }
     }
 }

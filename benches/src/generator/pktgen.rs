@@ -5,6 +5,9 @@
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use super::{GeneratorError, Port};
 use crate::clock;
@@ -12,6 +15,11 @@ use crate::traffic::{Addresses, Pace, Traffic};
 
 /// Not /proc/net, which is that of the program's first thread.
 const DIRECTORY: &str = "/proc/thread-self/net/pktgen";
+
+/// The file that starts and stops all threads.
+const CONTROL: &str = "pgctrl";
+/// How often to look whether it is time to stop.
+const GLANCE: Duration = Duration::from_micros(100);
 
 /// A generator on an interface.
 pub(crate) struct Pktgen {
@@ -40,18 +48,27 @@ impl Pktgen {
         Ok(pktgen)
     }
 
-    /// Sends until `end`; returns how many frames were sent. It cannot be stopped before.
+    /// Sends until told to stop or until `end`; returns how many frames were sent.
     pub(super) fn run(
         &mut self,
         traffic: &Traffic,
         pace: Pace,
         end: u64,
+        stop: &AtomicBool,
     ) -> Result<u64, GeneratorError> {
-        let seconds = end.saturating_sub(clock::now()) as f64 / 1e9;
-        for command in commands(traffic, pace, seconds) {
+        for command in commands(traffic, pace) {
             self.write(&self.interface, &command)?;
         }
-        self.write("pgctrl", "start")?;
+        thread::scope(|scope| {
+            // It returns when somebody else stops it.
+            let sending = scope.spawn(|| self.write(CONTROL, "start"));
+            while !sending.is_finished() && clock::now() < end && !stop.load(Ordering::Relaxed) {
+                thread::sleep(GLANCE);
+            }
+            let stopped = self.write(CONTROL, "stop");
+            sending.join().expect("writing a file does not panic")?;
+            stopped
+        })?;
         let path = self.directory.join(&self.interface);
         let text = fs::read_to_string(&path).unwrap_or_default();
         packets_sent(&text).ok_or_else(|| GeneratorError::PktgenResult {
@@ -77,26 +94,21 @@ impl Drop for Pktgen {
     }
 }
 
-/// Returns what is to be written for a stream: at a rate for so many seconds, or a frame for each microsecond at full speed.
-fn commands(traffic: &Traffic, pace: Pace, seconds: f64) -> Vec<String> {
+/// Returns what is to be written for a stream, which goes on until it is stopped.
+fn commands(traffic: &Traffic, pace: Pace) -> Vec<String> {
     let [source_mac, destination_mac] = [traffic.source_mac, traffic.destination_mac]
         .map(|mac| mac.map(|octet| format!("{octet:02x}")).join(":"));
     let mut commands = vec![
         format!("pkt_size {}", traffic.length),
+        "count 0".to_owned(),
         "clone_skb 0".to_owned(),
         format!("src_mac {source_mac}"),
         format!("dst_mac {destination_mac}"),
     ];
-    match pace {
-        Pace::Flood => commands.extend([
-            "delay 0".to_owned(),
-            format!("count {:.0}", (1e6 * seconds).max(1.0)),
-        ]),
-        Pace::Rate(rate) => commands.extend([
-            format!("ratep {:.0}", rate.max(1.0)),
-            format!("count {:.0}", (rate * seconds).max(1.0)),
-        ]),
-    }
+    commands.push(match pace {
+        Pace::Flood => "delay 0".to_owned(),
+        Pace::Rate(rate) => format!("ratep {:.0}", rate.max(1.0)),
+    });
     commands.extend(range("src", &traffic.source));
     commands.extend(range("dst", &traffic.destination));
     // RFC 4814, 4.5.
@@ -117,8 +129,7 @@ fn commands(traffic: &Traffic, pace: Pace, seconds: f64) -> Vec<String> {
     commands
 }
 
-/// Returns the commands for the addresses of one side, which pktgen can only take without gaps, and only as IPv4 destinations
-/// and sources, or IPv6 destinations.
+/// Returns the commands for the addresses of one side: all of them, without gaps, in IPv4; in IPv6 the first.
 fn range(side: &str, addresses: &Addresses) -> Vec<String> {
     let last = addresses.last_without_gaps();
     match addresses.first {
@@ -149,14 +160,14 @@ mod tests {
     #[test]
     fn a_stream_in_ipv4() {
         assert_eq!(
-            commands(&example(false, 60), Pace::Rate(250_000.0), 2.0),
+            commands(&example(false, 60), Pace::Rate(250_000.0)),
             [
                 "pkt_size 60",
+                "count 0",
                 "clone_skb 0",
                 "src_mac 02:00:00:00:00:01",
                 "dst_mac 02:00:00:00:00:02",
                 "ratep 250000",
-                "count 500000",
                 "src_min 198.18.0.0",
                 "src_max 198.18.3.231",
                 "dst_min 10.1.2.3",
@@ -176,10 +187,9 @@ mod tests {
 
     #[test]
     fn a_stream_in_ipv6_at_full_speed() {
-        let commands = commands(&example(true, 80), Pace::Flood, 0.5);
+        let commands = commands(&example(true, 80), Pace::Flood);
         for expected in [
             "delay 0",
-            "count 500000",
             "src6 2001:db8:1::a01:203",
             "dst6 2001:db8:46::c612:0",
         ] {
@@ -201,14 +211,15 @@ mod tests {
         let read = |file: &str| fs::read_to_string(directory.path().join(file)).unwrap();
         assert_eq!(read("kpktgend_3"), "add_device eth7\n");
         let error = pktgen
-            .run(&example(false, 60), Pace::Flood, 0)
+            .run(&example(false, 60), Pace::Flood, 0, &AtomicBool::new(false))
             .unwrap_err()
             .to_string();
         assert!(
             error.contains("does not tell how many packets were sent"),
             "{error}"
         );
-        assert_eq!(read("pgctrl"), "start\n");
+        // Which of the two comes last is not told by files like these.
+        assert!(["start\n", "stop\n"].contains(&read("pgctrl").as_str()));
         assert_eq!(read("eth7"), "flag UDPCSUM\n");
         drop(pktgen);
         assert_eq!(read("kpktgend_3"), "rem_device_all\n");
