@@ -8,6 +8,8 @@ usage: ebpf/build.sh              build, and write object/ (to be committed)
        ebpf/build.sh --out FILE   build, and write only the object, to FILE
        ebpf/build.sh --check      build from nothing, and compare with object/
 
+All three take --package DIR first, for another folder of the repository with a package like this one (default: ebpf).
+
 SIIT_RELAY_NIGHTLY names the toolchain (rustup's name; default: nightly).
 
 Exit codes: 0 done, or equal; 1 failed, or differs; 2 wrong usage; 3 differs, but another compiler built the committed
@@ -22,9 +24,17 @@ fail() { # CODE MESSAGE...
     exit "$code"
 }
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
-repository=$(dirname "$here")
+repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+package=ebpf
+if [[ $# -ge 2 && $1 == --package ]]; then
+    package=${2%/}
+    shift 2
+fi
+here=$repository/$package
+[[ -f $here/Cargo.toml && -f $here/sources.rs ]] || fail 2 "'$package' is no folder with such a package"
 object=$here/object
+name=$(sed -n '/^\[\[bin\]\]/,/^$/s/^name = "\(.*\)"$/\1/p' "$here/Cargo.toml")
+again="ebpf/build.sh$([[ $package == ebpf ]] || printf ' --package %s' "$package")"
 
 mode=commit
 out=
@@ -112,7 +122,7 @@ build() { # TARGET-DIRECTORY OBJECT
     ) || fail 1 'the build failed'
     # DWARF is four fifths of it and of no use to the kernel; BTF stays.
     LD_LIBRARY_PATH=$sysroot/lib "$objcopy" --strip-debug \
-        "$1/bpfel-unknown-none/release/siit_relay" "$2" || fail 1 'rust-objcopy failed'
+        "$1/bpfel-unknown-none/release/$name" "$2" || fail 1 'rust-objcopy failed'
 }
 
 case $mode in
@@ -120,25 +130,25 @@ commit)
     build "$here/target" "$scratch/object"
     built_with >"$scratch/built_with"
     mkdir -p "$object"
-    mv "$scratch/object" "$object/siit_relay.bpf.o"
+    mv "$scratch/object" "$object/$name.bpf.o"
     mv "$scratch/built_with" "$object/BUILT_WITH"
     printf '%s\n' "$sources" >"$object/SOURCES"
-    printf 'wrote %s (%s octets)\n' "$object/siit_relay.bpf.o" "$(stat -c %s "$object/siit_relay.bpf.o")"
+    printf 'wrote %s (%s octets)\n' "$object/$name.bpf.o" "$(stat -c %s "$object/$name.bpf.o")"
     ;;
 out)
     build "$here/target" "$scratch/object"
     mv "$scratch/object" "$out"
     ;;
 check)
-    [[ -f $object/siit_relay.bpf.o && -f $object/SOURCES && -f $object/BUILT_WITH ]] ||
-        fail 1 'there is no committed object: run ebpf/build.sh'
+    [[ -f $object/$name.bpf.o && -f $object/SOURCES && -f $object/BUILT_WITH ]] ||
+        fail 1 "there is no committed object: run $again"
     [[ $(<"$object/SOURCES") == "$sources" ]] ||
-        fail 1 'the committed object is older than its sources: run ebpf/build.sh and commit ebpf/object'
+        fail 1 "the committed object is older than its sources: run $again and commit $package/object"
     build "$scratch/target" "$scratch/object"
-    if cmp -s "$scratch/object" "$object/siit_relay.bpf.o"; then
+    if cmp -s "$scratch/object" "$object/$name.bpf.o"; then
         printf 'equal: %s octets, sources %s\n' "$(stat -c %s "$scratch/object")" "$sources"
     elif difference=$(diff "$object/BUILT_WITH" <(built_with)); then
-        fail 1 'the committed object differs from what its sources and the same compiler give: run ebpf/build.sh'
+        fail 1 "the committed object differs from what its sources and the same compiler give: run $again"
     else
         fail 3 'the committed object differs, but another compiler built it (< committed, > here):' "$difference"
     fi

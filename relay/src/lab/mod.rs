@@ -96,6 +96,21 @@ impl Namespace {
         }
     }
 
+    /// Returns the namespace that the calling thread is in. Dropping it leaves it as it is.
+    pub fn current() -> Result<Self, LabError> {
+        let name = "(current)";
+        let handle = File::open("/proc/thread-self/ns/net")
+            .map_err(|source| LabError::system(name, "open", source))?;
+        let connection = Connection::open()
+            .map_err(|source| LabError::netlink(name, "open a netlink socket", source))?;
+        Ok(Self {
+            name: name.to_owned(),
+            handle,
+            connection: Mutex::new(connection),
+            kept: true,
+        })
+    }
+
     /// The name, as `ip netns` knows it.
     pub fn name(&self) -> &str {
         &self.name

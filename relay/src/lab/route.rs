@@ -10,6 +10,8 @@ use netlink_packet_route::route::{
     RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
 };
 
+use rustix::io::Errno;
+
 use super::link::family;
 use super::{LabError, Namespace};
 
@@ -110,6 +112,32 @@ impl Namespace {
             RouteNetlinkMessage::NewNeighbour(message),
             NLM_F_CREATE | NLM_F_REPLACE,
         )
+    }
+
+    /// Returns the MAC address of a neighbour, if the kernel knows it.
+    pub fn neighbour(
+        &self,
+        interface: &str,
+        address: IpAddr,
+    ) -> Result<Option<[u8; 6]>, LabError> {
+        let message = self.neighbour_message(interface, address)?;
+        let what = format!("find the neighbour {address} on {interface}");
+        let answer = self.netlink(&what, |connection| {
+            match connection.query(RouteNetlinkMessage::GetNeighbour(message)) {
+                Err(error) if error.os_error() == Some(Errno::NOENT.raw_os_error()) => Ok(None),
+                answer => answer.map(Some),
+            }
+        })?;
+        let Some(RouteNetlinkMessage::NewNeighbour(neighbour)) = answer else {
+            return Ok(None);
+        };
+        Ok(neighbour.attributes.iter().find_map(|attribute| {
+            if let NeighbourAttribute::LinkLayerAddress(octets) = attribute {
+                octets.as_slice().try_into().ok()
+            } else {
+                None
+            }
+        }))
     }
 
     /// Forgets a neighbour.
