@@ -41,6 +41,7 @@ impl Reflector {
             queue: 0,
             ring_sizes: RingSizes::default(),
             zero_copy: ZeroCopy::Auto,
+            long_packets: false,
         };
         let stop = Arc::new(AtomicBool::new(false));
         let (ready, is_ready) = mpsc::channel();

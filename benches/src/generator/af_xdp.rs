@@ -30,6 +30,7 @@ impl AfXdp {
             queue: 0,
             ring_sizes: RingSizes::default(),
             zero_copy: ZeroCopy::Auto,
+            long_packets: false,
         };
         let mut umem = Umem::new(ChunkSize::Octets2048, FRAMES)?;
         let socket = Socket::bind(&mut umem, &config)?;

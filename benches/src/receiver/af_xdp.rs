@@ -53,6 +53,7 @@ impl AfXdpReceiver {
             queue: 0,
             ring_sizes: RingSizes::default(),
             zero_copy: ZeroCopy::Auto,
+            long_packets: false,
         };
         let mut umem = Umem::new(ChunkSize::Octets2048, FRAMES)?;
         let mut socket = Socket::bind(&mut umem, &config)?;
