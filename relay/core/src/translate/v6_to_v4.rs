@@ -25,11 +25,15 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
         .load::<16>(24)
         .ok_or(DropReason::MalformedHeader)?
         .into();
+    // Native traffic to a service is none of the relay's business, even though an EAM covers the address.
+    if !translator.policy.prefix.contains(destination) {
+        return Ok(Verdict::Pass(PassReason::NotOurs));
+    }
     if translator.network.is_own_v6(destination) {
         return Ok(Verdict::Pass(PassReason::OwnAddress));
     }
-    // Native traffic to a service is none of the relay's business, even though an EAM covers the address.
-    if !translator.policy.prefix.contains(destination) {
+    // RFC 7915, 5.6: "the destination address is reachable by a more specific route without translation".
+    if translator.is_ipv4_translatable(destination) {
         return Ok(Verdict::Pass(PassReason::NotOurs));
     }
 
