@@ -448,6 +448,9 @@ fn there_is_a_way_back() {
     let mut there = Offline::new(&config, tables);
     let (config, tables) = case::configure(&format!("prefix: 2001:db8::/32\n{policy}"), EAM);
     let mut back_by_eam = Offline::new(&config, tables);
+    // Another with the same prefix, behind which those services are that the first one knows.
+    let (config, tables) = case::configure(&format!("prefix: 2001:db8:46::/96\n{policy}"), EAM);
+    let mut back_by_prefix = Offline::new(&config, tables);
     let mut seen = [0; 2];
     repeat("there_is_a_way_back", 60_000, |random| {
         let services = [[192, 0, 2, 1], [192, 0, 2, 23], [192, 0, 2, 155]];
@@ -482,7 +485,7 @@ fn there_is_a_way_back() {
         let ipv6 = only(there.translate(Link::Raw, &original));
         let back = match is_by_eam {
             true => &mut back_by_eam,
-            false => &mut there,
+            false => &mut back_by_prefix,
         };
         let mut restored = only(back.translate(Link::Raw, &ipv6));
         assert_eq!(restored[8], original[8] - 2, "TTL");

@@ -87,6 +87,10 @@ fn queries() {
             "is not translated: denylist4 forbids to translate it by RFC 6052; as a destination: dropped (denylist4; drop_v6_to_v4_denied); as a source: dropped (denylist4; drop_v6_to_v4_denied)",
         ),
         (
+            "2001:db8:46::c633:6407",
+            "becomes 198.51.100.7 by RFC 6052 under 2001:db8:46::/96; as a destination: left to the kernel: the service itself has the address (RFC 7915, 5.6; pass_not_ours); as a source: translated (RFC 7915, 5.1; out_v6_to_v4_packets)",
+        ),
+        (
             "2001:db8:46::7f00:1",
             "is not translated: it stands for an IPv4 address that is never forwarded (RFC 1812, 5.3.7); as a destination: dropped (RFC 1812, 5.3.7; drop_v6_to_v4_illegal_destination); as a source: dropped (RFC 7915, 5.1; drop_v6_to_v4_illegal_source)",
         ),
@@ -196,6 +200,8 @@ fn queries_tell_what_packets_do() {
         "2001:db8:46::203.0.113.50",
         "2001:db8:46::192.0.2.1",
         "2001:db8:46::192.0.2.77",
+        "2001:db8:46::198.51.100.7",
+        "2001:db8:46::198.51.100.9",
         "2001:db8:46::192.0.2.254",
         "2001:db8:46::203.0.113.66",
         "2001:db8:46::127.0.0.1",

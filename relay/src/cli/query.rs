@@ -191,12 +191,20 @@ fn query_v6<'t>(tables: &'t Tables, own: OwnAddresses, queried: Ipv6Addr) -> Ans
         other => other,
     };
     let as_destination = match becomes {
-        _ if own.ipv6 == Some(queried) => passed(OWN, PassReason::OwnAddress, direction),
         _ if !prefix.contains(queried) => {
             let text = "left to the kernel: native IPv6";
             passed(text, PassReason::NotOurs, direction)
         }
+        _ if own.ipv6 == Some(queried) => passed(OWN, PassReason::OwnAddress, direction),
         Err(refused) => dropped("dropped", refused.as_destination, direction),
+        Ok(Step {
+            to: IpAddr::V4(to),
+            rule: Rule::Rfc6052(_),
+            ..
+        }) if tables.eam.find_v4(to).is_none() && tables.ipv4_translatable.contains(to) => {
+            let text = "left to the kernel: the service itself has the address";
+            passed(text, PassReason::NotOurs, direction)
+        }
         // RFC 7757, 4.2.2, condition set A.
         Ok(Step {
             to: IpAddr::V4(to),

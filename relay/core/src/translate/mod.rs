@@ -161,6 +161,24 @@ impl<'a, N: Network + ?Sized> Translator<'a, N> {
         Ok(())
     }
 
+    /// Says whether `address` is the one that a service itself has, because neither an EAM maps it nor its IPv4 form.
+    ///
+    /// RFC 6052, 3.3: "Standard routing preference [...] will then ensure that the IPv6 packets are delivered directly, without
+    /// requiring that translators receive the packets and then return them".
+    #[inline]
+    fn is_ipv4_translatable(&self, address: Ipv6Addr) -> bool {
+        let network = self.network;
+        self.policy
+            .prefix
+            .extract(address)
+            .is_some_and(|extracted| {
+                network.is_ipv4_translatable(extracted)
+                    && !network.is_denied(extracted)
+                    && network.v4_to_v6(extracted).is_none()
+                    && network.v6_to_v4(address).is_none()
+            })
+    }
+
     /// Maps an IPv6 address: an EAM takes precedence over RFC 6052 for each address (RFC 7757, 3.3.2).
     ///
     /// `None` means that neither applies.

@@ -30,6 +30,10 @@ pub(super) fn claim<N: Network + ?Sized>(
     if translator.network.is_own_v6(destination) {
         return Err(PassReason::OwnAddress);
     }
+    // RFC 7915, 5.6: "the destination address is reachable by a more specific route without translation".
+    if translator.is_ipv4_translatable(destination) {
+        return Err(PassReason::NotOurs);
+    }
     Ok(())
 }
 
