@@ -193,10 +193,13 @@ impl Control<'_> {
                 self.changes.since = (SystemTime::now(), Instant::now());
                 self.changes.runtime_mappings = runtime_mappings;
                 self.errors.follow(&config.icmp);
-                self.changes.config = Arc::new(config);
-                let live = picture(self.mirror, self.ports, self.changes.config());
-                self.shared.live.store(Arc::new(live));
-                self.own_addresses_changed();
+                let old = std::mem::replace(&mut self.changes.config, Arc::new(config));
+                let new = self.changes.config();
+                if (old.mtu, old.icmp.own) != (new.mtu, new.icmp.own) {
+                    let live = picture(self.mirror, self.ports, new);
+                    self.shared.live.store(Arc::new(live));
+                    self.own_addresses_changed();
+                }
                 if let Some(watch) = &mut self.watch {
                     watch.follow(self.changes.files());
                 }

@@ -14,6 +14,9 @@
 //! them, though the generation in force says so; and for packets that are claimed it would be wrong: workers
 //! would hand them to the kernel untranslated.
 //!
+//! What belongs to the picture of the network (MTUs and own addresses that the configuration sets) is published with it, right
+//! after the tables.
+//!
 //! The ownership table is changed in slices, so that errors and events are served meanwhile. A failure leaves the new
 //! tables in force and the rest of the steps to be tried again: each generation is whole in the workers at any time.
 
