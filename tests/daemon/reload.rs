@@ -328,11 +328,11 @@ fn many_reloads_take_no_memory() {
         }
         daemon.memory()
     };
-    let settled = round(10);
-    let after = round(30);
-    // A generation of this size takes some 8 MiB.
+    let settled = round(20);
+    let after = round(80);
+    // A generation of this size takes some 800 KiB: one in ten that stayed would show.
     assert!(
-        after < settled + 8 * 1024,
+        after < settled + 6 * 1024,
         "{settled} KiB, then {after} KiB"
     );
     daemon.stop();
