@@ -281,6 +281,19 @@ fn saved_mappings_survive_a_reload() {
     );
     assert_eq!(ask(&lab, "reload")["kept"], 4);
     assert!(answers(&lab, OTHER));
+    // What was taken away for now is still in the file.
+    let change = ask(&lab, "eam del 192.0.2.2");
+    let warning = change["warnings"][0].as_str().unwrap();
+    assert!(
+        warning.contains("eam.yaml:3:5; the next reload brings it back"),
+        "{warning}"
+    );
+    let problems = refusal(&lab, "eam add 192.0.2.2 2001:db8:12:34::2 --save");
+    assert!(
+        problems.contains("is at ") && problems.contains("reload first"),
+        "{problems}"
+    );
+    ask(&lab, "reload");
     ask(&lab, "eam del 192.0.2.2 --save");
     assert!(
         mappings(&lab)[2].2.ends_with("eam.yaml:4:5"),
@@ -315,11 +328,11 @@ fn many_reloads_take_no_memory() {
         }
         daemon.memory()
     };
-    let settled = round(10);
-    let after = round(30);
-    // A generation of this size takes some 8 MiB.
+    let settled = round(20);
+    let after = round(80);
+    // A generation of this size takes some 800 KiB: one in ten that stayed would show.
     assert!(
-        after < settled + 8 * 1024,
+        after < settled + 6 * 1024,
         "{settled} KiB, then {after} KiB"
     );
     daemon.stop();

@@ -1,8 +1,11 @@
 //! What a service manager is told by a running relay, spoken by the protocol of sd_notify.
 
+use crate::control::ask;
 use crate::daemon::Daemon;
-use crate::lab::Lab;
+use crate::lab::{Lab, SERVICE};
+use crate::ping::ping;
 use rustix::process::Signal;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
@@ -50,13 +53,12 @@ fn the_manager_hears_of_every_turn() {
     let mut daemon = Daemon::launch(command, &config);
     manager.expect("READY=1\n");
     assert!(daemon.log().contains("translating"), "{}", daemon.log());
+    // Twice as often as it has to be, and no more often. Some may have waited to be read.
+    (0..3).for_each(|_| drop(manager.expect("WATCHDOG=1\n")));
     let begin = Instant::now();
-    for _ in 0..5 {
-        manager.expect("WATCHDOG=1\n");
-    }
-    // Twice as often as it has to be.
+    (0..5).for_each(|_| drop(manager.expect("WATCHDOG=1\n")));
     let took = begin.elapsed();
-    assert!((700..2_000).contains(&took.as_millis()), "{took:?}");
+    assert!((500..5_000).contains(&took.as_millis()), "{took:?}");
 
     daemon.signal(Signal::HUP);
     let message = manager.expect("RELOADING=1\n");
@@ -100,4 +102,57 @@ fn a_log_of_json_is_json() {
             "{line}"
         );
     }
+}
+
+/// The rights that the service file gives are enough, without being root.
+#[test]
+fn the_rights_of_the_service_are_enough() {
+    let Some(lab) = Lab::new() else { return };
+    let unit = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../packaging/systemd/siit-relay.service"
+    );
+    let unit = std::fs::read_to_string(unit).unwrap();
+    let capabilities = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("AmbientCapabilities="))
+        .unwrap();
+    let kept: Vec<String> = capabilities
+        .split(' ')
+        .map(|capability| capability.replace("CAP_", "+").to_lowercase())
+        .collect();
+    let kept = kept.join(",");
+    let config = lab.configure("");
+    let program = lab.path("siit-relay");
+    std::fs::copy(tests::siit_relay(), &program).unwrap();
+    let open = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(program.parent().unwrap(), open).unwrap();
+    let mut command = lab.relay.command("setpriv");
+    command
+        .args([
+            "--reuid",
+            "4711",
+            "--regid",
+            "4711",
+            "--clear-groups",
+            "--no-new-privs",
+        ])
+        .args(["--bounding-set", &format!("-all,{kept}")])
+        .args(["--inh-caps", &format!("-all,{kept}")])
+        .args(["--ambient-caps", &format!("-all,{kept}")])
+        .arg(program);
+    let mut daemon = Daemon::launch(command, &config);
+    daemon.await_line("translating");
+    assert_eq!(
+        ping(&lab.client, SERVICE.into(), 20, Duration::from_millis(2)).count,
+        20
+    );
+    assert_eq!(ask(&lab, "reload")["generation"], 2);
+    assert_eq!(
+        ping(&lab.client, SERVICE.into(), 20, Duration::from_millis(2)).count,
+        20
+    );
+    let counters = daemon.stop();
+    counters.assert_balanced();
+    assert!(!daemon.log().contains("WARN"), "{}", daemon.log());
 }

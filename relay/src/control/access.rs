@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a change may take, files of a million mappings included.
 const LONG_PATIENCE: Duration = Duration::from_secs(300);
-/// A control thread that has not looked around for so long is stuck.
-const HEARTBEAT: Duration = Duration::from_secs(5);
+/// A control thread that has not looked around for so long is stuck. Reading a large routing table anew takes seconds.
+const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// What the control thread is asked to do. Whoever asks waits for the answer on a channel.
 #[derive(Debug)]

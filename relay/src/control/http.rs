@@ -3,14 +3,14 @@
 use super::access::Access;
 use super::metrics::exposition;
 use super::process::{Process, ProcessFigures};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tracing::{debug, info, warn};
 
 /// The longest head of a request in octets.
-const MAX_HEAD: u64 = 8 * 1024;
+const MAX_HEAD: usize = 8 * 1024;
 /// How long a client may take to send its request, and to read the answer. Clients are served one after the other.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long to wait before the address is tried again, and before the next client when one could not be accepted.
@@ -81,16 +81,9 @@ fn listen(address: SocketAddr) -> TcpListener {
 }
 
 fn answer(stream: &TcpStream, access: &Access, process: &Process) -> io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let mut reader = BufReader::new(stream).take(MAX_HEAD);
-    let mut request = String::new();
-    reader.read_line(&mut request)?;
-    // The rest of the head says nothing of interest, but has to be read before the connection is closed.
-    let mut line = String::new();
-    while reader.read_line(&mut line)? > 0 && !line.trim().is_empty() {
-        line.clear();
-    }
+    let head = read_head(stream)?;
+    let request = head.lines().next().unwrap_or_default();
     let mut words = request.split_whitespace();
     let (method, target) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
     let Response { status, kind, body } = respond(method, target, access, process);
@@ -104,6 +97,27 @@ fn answer(stream: &TcpStream, access: &Access, process: &Process) -> io::Result<
         "HEAD" => Ok(()),
         _ => stream.write_all(body.as_bytes()),
     }
+}
+
+/// Reads the head of a request, of which only the first line is of interest; the rest has to be read before the connection is
+/// closed. A client that is slow, or says too much, gets an answer to what it has said.
+fn read_head(mut stream: &TcpStream) -> io::Result<String> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut head = Vec::new();
+    let mut buffer = [0; 1024];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() || head.len() >= MAX_HEAD || head.windows(4).any(|end| end == b"\r\n\r\n")
+        {
+            break;
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut buffer)? {
+            0 => break,
+            length => head.extend_from_slice(&buffer[..length]),
+        }
+    }
+    Ok(String::from_utf8_lossy(&head).into_owned())
 }
 
 fn respond(method: &str, target: &str, access: &Access, process: &Process) -> Response {

@@ -195,8 +195,11 @@ impl Control<'_> {
                 self.changes.since = (SystemTime::now(), Instant::now());
                 self.changes.runtime_mappings = runtime_mappings;
                 self.errors.follow(&config.icmp);
-                self.changes.config = Arc::new(config);
-                if let Err(error) = self.follow_network() {
+                let old = std::mem::replace(&mut self.changes.config, Arc::new(config));
+                let new = self.changes.config();
+                if (old.mtu, old.icmp.own) != (new.mtu, new.icmp.own)
+                    && let Err(error) = self.follow_network()
+                {
                     warn!("{error}");
                 }
                 if let Some(watch) = &mut self.watch {

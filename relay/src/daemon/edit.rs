@@ -21,7 +21,7 @@ fn nowhere() -> Place {
 
 /// Carries a change out, as far as it goes without publishing it. The file is written when nothing else can fail.
 pub(super) fn edit(edit: &Edit, base: &Base) -> Loaded {
-    let (mut prepared, saved) = match edit {
+    let (prepared, saved) = match edit {
         Edit::Add {
             ipv4,
             ipv6,
@@ -59,14 +59,19 @@ pub(super) fn edit(edit: &Edit, base: &Base) -> Loaded {
                 }
                 false => None,
             };
-            (prepare((*base.config).clone(), entries, base)?, saved)
+            let mut prepared = prepare((*base.config).clone(), entries, base)?;
+            if saved.is_none() && eam.place().line != 0 {
+                let note = format!(
+                    "it is still at {}; the next reload brings it back",
+                    eam.place()
+                );
+                prepared.change.warnings.push(note);
+            }
+            (prepared, saved)
         }
     };
     if let Some(saved) = saved {
         saved.write().map_err(Refusal::because)?;
-    } else if matches!(edit, Edit::Delete { save: false, .. }) {
-        let note = "the files still have what they had; the next reload brings it back";
-        prepared.change.warnings.push(note.to_owned());
     }
     Ok(prepared)
 }

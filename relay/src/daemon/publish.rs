@@ -5,6 +5,9 @@
 //! other: first the workers get the new tables by one exchange of a pointer, and when each of them has seen it, the new program
 //! takes the old one's place. So what the new program claims finds workers that know it; what the old one still hands over
 //! for a moment, and the new generation does not know, the workers give to the kernel as it came.
+//!
+//! What belongs to the picture of the network (MTUs and own addresses that the configuration sets) is published with it, right
+//! after the tables.
 
 use crate::config::{Config, FastPath as Choice, Forwarding};
 use crate::driver::bpf::{BpfError, XdpProgram};

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 /// Why a file is left as it is.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SaveError {
-    /// It cannot be read as it is.
+    /// What is in it stands against it.
     #[error("cannot save: {0}")]
-    Unreadable(String),
+    Contrary(String),
     /// Nothing that was tried gives what is wanted.
     #[error("cannot save: {} is written in a way that cannot be changed by itself; edit it by hand: {line}", .path.display())]
     Unusual {
@@ -77,6 +77,13 @@ fn item_of(eam: &Eam) -> String {
 /// Returns the file with a mapping behind all others.
 pub(super) fn appended(path: &Path, eam: &Eam) -> Result<Saved, SaveError> {
     let (text, before) = read(path)?;
+    let is_taken = |other: &&Eam| other.ipv4() == eam.ipv4() || other.ipv6() == eam.ipv6();
+    if let Some(other) = before.iter().find(is_taken) {
+        let (ipv4, ipv6, place) = (other.ipv4(), other.ipv6(), other.place());
+        let why =
+            format!("{ipv4} <-> {ipv6} is at {place}, though it is not in force; reload first");
+        return Err(SaveError::Contrary(why));
+    }
     let item = item_of(eam);
     let mut wanted = before;
     wanted.push(eam.clone());
@@ -116,7 +123,7 @@ pub(super) fn removed(eam: &Eam) -> Result<Saved, SaveError> {
     let same = |other: &&Eam| other.ipv4() == eam.ipv4();
     let Some(stands) = before.iter().find(same).map(|eam| eam.place().clone()) else {
         let why = format!("{} does not have {} any more", path.display(), eam.ipv4());
-        return Err(SaveError::Unreadable(why));
+        return Err(SaveError::Contrary(why));
     };
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let first = stands.line as usize - 1;
@@ -167,11 +174,11 @@ fn unusual(path: &Path, line: String) -> Result<Saved, SaveError> {
 }
 
 fn read(path: &Path) -> Result<(String, Vec<Eam>), SaveError> {
-    let text = eam_tables::read_text(path)
-        .map_err(|problem| SaveError::Unreadable(problem.to_string()))?;
+    let text =
+        eam_tables::read_text(path).map_err(|problem| SaveError::Contrary(problem.to_string()))?;
     let loaded = eam_tables::parse(path, &text);
     match loaded.problems.iter().find(|_| loaded.has_errors()) {
-        Some(problem) => Err(SaveError::Unreadable(problem.to_string())),
+        Some(problem) => Err(SaveError::Contrary(problem.to_string())),
         None => Ok((text, loaded.entries)),
     }
 }
