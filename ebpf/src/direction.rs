@@ -1,132 +1,159 @@
-//! What becomes of a packet of either family. Each has a function of its own, since the stack of one has no room for both.
+//! What the translator says of a packet of either family, and what becomes of the packet then.
+//!
+//! Each step is a function of its own, since the stack of one has no room for all, and passes its outcome on in numbers and by
+//! [`Described`](crate::described::Described), so that the verifier need not look at a step again for each way that leads there.
 
 use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
 use eam_tables::layout::{Port, Work, XdpCounter};
-use relay_core::rewrite::NetworkHeader;
-use relay_core::wire::{ipv4, ipv6};
 use relay_core::{NotPlain, PassReason, PuntReason, Rewrite, Translator};
 
 use crate::{frame::Frame, maps, next_hop, perform, surroundings::Surroundings};
 
-/// Processes the IPv4 packet behind a link header of `network` octets.
-#[inline(never)]
-pub(crate) fn v4_to_v6(context: &XdpContext, port: &'static Port, network: usize) -> u32 {
-    let rewrite = translate_v4(context, network);
-    let outcome = rewrite.and_then(|rewrite| forward(context, port, network, &rewrite));
+/// Processes the packet behind a link header of `network` octets; returns what the kernel is told to do with the frame.
+#[inline(always)]
+pub(crate) fn process(context: &XdpContext, port: &Port, network: usize, is_v4: bool) -> u32 {
+    let outcome = match is_v4 {
+        true => describe_v4(context, network),
+        false => describe_v6(context, network),
+    };
+    let outcome = match outcome {
+        DESCRIBED => forward(context, port, network, is_v4),
+        reason => reason,
+    };
     match outcome {
-        Ok(sent) => {
-            maps::count(XdpCounter::PacketsV4ToV6, 1);
-            maps::count(XdpCounter::OctetsV4ToV6, u64::from(sent.octets));
-            sent.action
-        }
-        Err(reason) => give_away(context, port, reason),
+        SENT => xdp_action::XDP_REDIRECT,
+        SENT_BACK => xdp_action::XDP_TX,
+        LEFT_TO_KERNEL => xdp_action::XDP_PASS,
+        reason => give_away(context, port, reason.wrapping_sub(FIRST_REASON) as usize),
     }
 }
 
-/// Processes the IPv6 packet behind a link header of `network` octets.
-#[inline(never)]
-pub(crate) fn v6_to_v4(context: &XdpContext, port: &'static Port, network: usize) -> u32 {
-    let rewrite = translate_v6(context, network);
-    let outcome = rewrite.and_then(|rewrite| forward(context, port, network, &rewrite));
-    match outcome {
-        Ok(sent) => {
-            maps::count(XdpCounter::PacketsV6ToV4, 1);
-            maps::count(XdpCounter::OctetsV6ToV4, u64::from(sent.octets));
-            if sent.is_v6 {
-                maps::count(XdpCounter::Hairpinned, 1);
-            }
-            sent.action
-        }
-        Err(reason) => give_away(context, port, reason),
+/// What a step returns: one of these, or [`FIRST_REASON`] and the number of the counter that says why not.
+type Outcome = u32;
+
+const DESCRIBED: Outcome = 0;
+const SENT: Outcome = 1;
+const SENT_BACK: Outcome = 2;
+const LEFT_TO_KERNEL: Outcome = 3;
+const FIRST_REASON: Outcome = 4;
+
+#[inline(always)]
+fn outcome(result: Result<Outcome, XdpCounter>) -> Outcome {
+    match result {
+        Ok(outcome) => outcome,
+        Err(reason) => (reason.index() as Outcome).wrapping_add(FIRST_REASON),
     }
 }
 
-/// What was sent.
-struct Sent {
-    /// What the kernel is told to do with the frame.
-    action: u32,
-    /// Octets from the new network header on.
-    octets: u32,
-    /// Whether it is an IPv6 packet.
-    is_v6: bool,
+#[inline(never)]
+fn describe_v4(context: &XdpContext, network: usize) -> Outcome {
+    let packet = Frame::packet(context, network);
+    outcome(describe(
+        |translator| translator.claim_v4(&packet),
+        |translator| translator.plain_v4_to_v6(&packet),
+    ))
+}
+
+#[inline(never)]
+fn describe_v6(context: &XdpContext, network: usize) -> Outcome {
+    let packet = Frame::packet(context, network);
+    outcome(describe(
+        |translator| translator.claim_v6(&packet),
+        |translator| translator.plain_v6_to_v4(&packet),
+    ))
+}
+
+/// Describes the translation of a packet, unless all that can be claimed is for the workers.
+#[inline(always)]
+fn describe(
+    claim: impl FnOnce(Translator<'_, Surroundings>) -> Result<(), NotPlain>,
+    translate: impl FnOnce(Translator<'_, Surroundings>) -> Result<Rewrite, NotPlain>,
+) -> Result<Outcome, XdpCounter> {
+    let surroundings = Surroundings::get().ok_or(XdpCounter::PuntRefused)?;
+    let settings = surroundings.settings;
+    let policy = settings.policy().ok_or(XdpCounter::PuntRefused)?;
+    let translator = Translator::new(&policy, &surroundings);
+    if settings.work() == Work::Steer || surroundings.state.is_watched != 0 {
+        claim(translator).map_err(reason)?;
+        return Err(XdpCounter::Redirected);
+    }
+    let rewrite = translate(translator).map_err(reason)?;
+    let described = maps::described().ok_or(XdpCounter::PuntRefused)?;
+    described.set(&rewrite).ok_or(XdpCounter::PuntLength)?;
+    Ok(DESCRIBED)
 }
 
 #[inline(always)]
-fn translate_v4(context: &XdpContext, network: usize) -> Result<Rewrite, NotPlain> {
-    let surroundings = Surroundings::get().ok_or(PassReason::NotOurs)?;
-    let policy = surroundings.settings.policy().ok_or(PassReason::NotOurs)?;
-    Translator::new(&policy, &surroundings).plain_v4_to_v6(&Frame::packet(context, network))
+fn reason(reason: NotPlain) -> XdpCounter {
+    match reason {
+        NotPlain::Pass(PassReason::OwnAddress) => XdpCounter::OwnAddress,
+        NotPlain::Pass(PassReason::NotIp | PassReason::NotOurs) => XdpCounter::NotOurs,
+        NotPlain::Punt(reason) => reason.into(),
+    }
+}
+
+/// Performs what is described, and sends the frame on.
+#[inline(never)]
+fn forward(context: &XdpContext, port: &Port, network: usize, is_v4: bool) -> Outcome {
+    outcome(try_forward(context, port, network, is_v4).map_err(XdpCounter::from))
 }
 
 #[inline(always)]
-fn translate_v6(context: &XdpContext, network: usize) -> Result<Rewrite, NotPlain> {
-    let surroundings = Surroundings::get().ok_or(PassReason::NotOurs)?;
-    let policy = surroundings.settings.policy().ok_or(PassReason::NotOurs)?;
-    Translator::new(&policy, &surroundings).plain_v6_to_v4(&Frame::packet(context, network))
-}
-
-/// Translates a frame and sends it to its next hop.
-#[inline(always)]
-fn forward(
+fn try_forward(
     context: &XdpContext,
     port: &Port,
     network: usize,
-    rewrite: &Rewrite,
-) -> Result<Sent, NotPlain> {
-    let settings = maps::settings();
+    is_v4: bool,
+) -> Result<Outcome, PuntReason> {
+    let described = maps::described().ok_or(PuntReason::NextHop)?;
     let state = maps::state().ok_or(PuntReason::NextHop)?;
-    if settings.work() == Work::Steer {
-        return Err(PuntReason::NextHop.into());
+    let hop = next_hop::find(context, state, described).ok_or(PuntReason::NextHop)?;
+    let length = described.length();
+    if length > described.limit(u32::from(hop.mtu), maps::settings()) {
+        return Err(PuntReason::Length);
     }
-    let (hop, limit, least) = match &rewrite.header {
-        NetworkHeader::V4(header) => (
-            next_hop::find_v4(context, state, header),
-            settings.mtu_v4,
-            ipv4::MINIMUM_MTU,
-        ),
-        NetworkHeader::V6(header) => (
-            next_hop::find_v6(context, state, header),
-            settings.mtu_v6,
-            ipv6::MINIMUM_MTU,
-        ),
-        NetworkHeader::V6Fragment(..) => return Err(PuntReason::Length.into()),
+    let outcome = match maps::settings().work() {
+        Work::Translate => {
+            perform::for_kernel(context, network, described).ok_or(PuntReason::NextHop)?;
+            maps::count(XdpCounter::LeftToKernel, 1);
+            LEFT_TO_KERNEL
+        }
+        Work::Forward | Work::Steer => {
+            perform::for_hop(context, network, hop, described).ok_or(PuntReason::NextHop)?;
+            maps::count(XdpCounter::Forwarded, 1);
+            if u16::from(hop.port) == port.number {
+                SENT_BACK
+            } else {
+                maps::send(u32::from(hop.port));
+                SENT
+            }
+        }
     };
-    let hop = hop.ok_or(PuntReason::NextHop)?;
-    let octets = rewrite.header.length().wrapping_add(rewrite.payload) as u32;
-    if octets > u32::from(hop.mtu).min(limit).max(least) {
-        return Err(PuntReason::Length.into());
+    let (packets, octets) = match is_v4 {
+        true => (XdpCounter::PacketsV4ToV6, XdpCounter::OctetsV4ToV6),
+        false => (XdpCounter::PacketsV6ToV4, XdpCounter::OctetsV6ToV4),
+    };
+    maps::count(packets, 1);
+    maps::count(octets, u64::from(length));
+    if !is_v4 && described.is_v6 != 0 {
+        maps::count(XdpCounter::Hairpinned, 1);
     }
-    // No driver leaves less room in front than the longest header takes.
-    perform::perform(Frame::new(context), network, hop, rewrite)
-        .map_err(|_| PuntReason::NextHop)?;
-    let action = if u16::from(hop.port) == port.number {
-        xdp_action::XDP_TX
-    } else {
-        maps::send(u32::from(hop.port))
-    };
-    Ok(Sent {
-        action,
-        octets,
-        is_v6: matches!(rewrite.header, NetworkHeader::V6(_)),
-    })
+    Ok(outcome)
 }
 
 /// Gives a frame, which is as it came, to who can do more.
 #[inline(always)]
-fn give_away(context: &XdpContext, port: &Port, reason: NotPlain) -> u32 {
-    match reason {
-        NotPlain::Pass(PassReason::OwnAddress) => crate::pass(XdpCounter::OwnAddress),
-        NotPlain::Pass(PassReason::NotIp | PassReason::NotOurs) => crate::pass(XdpCounter::NotOurs),
-        NotPlain::Punt(reason) => {
-            maps::count(reason.into(), 1);
-            let socket = port.socket(context.rx_queue_index());
-            if socket.is_some_and(maps::redirect) {
-                maps::count(XdpCounter::Redirected, 1);
-                xdp_action::XDP_REDIRECT
-            } else {
-                maps::count(XdpCounter::NoSocket, 1);
-                xdp_action::XDP_DROP
-            }
-        }
+fn give_away(context: &XdpContext, port: &Port, reason: usize) -> u32 {
+    if reason == XdpCounter::OwnAddress.index() || reason == XdpCounter::NotOurs.index() {
+        maps::count_at(reason, 1);
+        return xdp_action::XDP_PASS;
+    }
+    let socket = port.socket(context.rx_queue_index());
+    if socket.is_some_and(maps::redirect) {
+        maps::count_at(reason, 1);
+        xdp_action::XDP_REDIRECT
+    } else {
+        maps::count(XdpCounter::NoSocket, 1);
+        xdp_action::XDP_DROP
     }
 }

@@ -32,9 +32,6 @@ pub(crate) struct Frame<'a> {
     start: usize,
 }
 
-/// A frame has no room for a longer header.
-pub(crate) struct NoRoom;
-
 impl<'a> Frame<'a> {
     /// Makes the frame of a context accessible.
     #[inline(always)]
@@ -51,25 +48,25 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// Moves the start by `octets`: forwards to cut the front off, backwards to make room there.
+    /// Moves the start by `octets`: forwards to cut the front off, backwards to make room there, if there is any.
     #[inline(always)]
-    pub(crate) fn move_start(&mut self, octets: i32) -> Result<(), NoRoom> {
+    pub(crate) fn move_start(&mut self, octets: i32) -> Option<()> {
         // SAFETY: the context is the one that the kernel called this program with. All pointers into the frame are void after
         // this; `load` and `store` take theirs afresh each time.
         match unsafe { bpf_xdp_adjust_head(self.context.ctx, octets) } {
-            0 => Ok(()),
-            _ => Err(NoRoom),
+            0 => Some(()),
+            _ => None,
         }
     }
 
-    /// Cuts `octets` off the end.
+    /// Cuts `octets` off the end, if there are as many.
     #[inline(always)]
-    pub(crate) fn cut_end(&mut self, octets: u32) -> Result<(), NoRoom> {
+    pub(crate) fn cut_end(&mut self, octets: u32) -> Option<()> {
         let change = 0_i32.wrapping_sub_unsigned(octets);
         // SAFETY: as in `move_start`.
         match unsafe { bpf_xdp_adjust_tail(self.context.ctx, change) } {
-            0 => Ok(()),
-            _ => Err(NoRoom),
+            0 => Some(()),
+            _ => None,
         }
     }
 

@@ -9,6 +9,7 @@
 #![no_main]
 #![feature(asm_experimental_arch)] // words of a packet lie at any address, and no safe or stable way reads them at once
 
+mod described;
 mod direction;
 mod frame;
 mod maps;
@@ -42,10 +43,7 @@ fn siit_relay(context: XdpContext) -> u32 {
     if header.destination != port.mac {
         return pass(XdpCounter::OtherStation);
     }
-    match is_v4 {
-        true => direction::v4_to_v6(&context, port, header.length),
-        false => direction::v6_to_v4(&context, port, header.length),
-    }
+    direction::process(&context, port, header.length, is_v4)
 }
 
 /// Leaves a frame to the kernel.

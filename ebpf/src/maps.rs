@@ -9,6 +9,7 @@
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
+use crate::described::Described;
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_FIB_LKUP_RET_SUCCESS, xdp_action},
     helpers::generated::{bpf_fib_lookup, bpf_jiffies64},
@@ -65,6 +66,10 @@ static SOCKETS: XskMap = XskMap::with_max_entries(layout::SOCKETS_MAX_ENTRIES, 0
 
 #[map]
 static COUNTERS: PerCpuArray<[u64; XdpCounter::COUNT]> = PerCpuArray::with_max_entries(1, 0);
+
+/// A place of each CPU for what is described.
+#[map]
+static DESCRIBED: PerCpuArray<Described> = PerCpuArray::with_max_entries(1, 0);
 
 /// A place of each CPU for questions, which the stack has no room for.
 #[map]
@@ -170,19 +175,18 @@ pub(crate) fn is_listed(address: Ipv4Addr, list: List) -> bool {
         .is_some_and(|lists| lists & list.number() != 0)
 }
 
-/// Says whether an IPv4 address is one of the machine's own.
+/// Says whether an IPv4 address, behind zeros, is one of the machine's own.
 #[inline(always)]
-pub(crate) fn is_own_v4(address: Ipv4Addr) -> bool {
+pub(crate) fn is_own_v4([_, address]: [u64; 2]) -> bool {
     // SAFETY: as for the ports.
-    unsafe { OWN_V4.get(address.to_bits()) }.is_some()
+    unsafe { OWN_V4.get(address as u32) }.is_some()
 }
 
-/// Says whether an IPv6 address is one of the machine's own.
+/// Says whether an IPv6 address, in halves, is one of the machine's own.
 #[inline(always)]
-pub(crate) fn is_own_v6(address: Ipv6Addr) -> bool {
-    let bits = address.to_bits();
+pub(crate) fn is_own_v6(address: [u64; 2]) -> bool {
     // SAFETY: as for the ports.
-    unsafe { OWN_V6.get([(bits >> 64) as u64, bits as u64]) }.is_some()
+    unsafe { OWN_V6.get(address) }.is_some()
 }
 
 /// Returns how frames leave by an interface, if they can without the kernel's help.
@@ -207,6 +211,14 @@ pub(crate) fn hop(index: u32) -> Option<&'static mut CachedHop> {
     Some(unsafe { &mut *place })
 }
 
+/// Returns the place of this CPU for what is described.
+#[inline(always)]
+pub(crate) fn described() -> Option<&'static mut Described> {
+    let place = DESCRIBED.get_ptr_mut(0)?;
+    // SAFETY: as for the next hops.
+    Some(unsafe { &mut *place })
+}
+
 /// Asks the kernel to hand the frame to a socket; says whether there is one.
 #[inline(always)]
 pub(crate) fn redirect(socket: u32) -> bool {
@@ -215,24 +227,28 @@ pub(crate) fn redirect(socket: u32) -> bool {
         .is_ok()
 }
 
-/// Asks the kernel to send the frame out of a port; returns what to tell it.
+/// Asks the kernel to send the frame out of a port, which is there.
 #[inline(always)]
-pub(crate) fn send(port: u32) -> u32 {
-    match DEVICES.redirect(port, u64::from(xdp_action::XDP_DROP)) {
-        Ok(action) | Err(action) => action,
-    }
+pub(crate) fn send(port: u32) {
+    let _ = DEVICES.redirect(port, u64::from(xdp_action::XDP_DROP));
 }
 
 /// Adds to a counter of this CPU.
 #[inline(always)]
 pub(crate) fn count(counter: XdpCounter, amount: u64) {
+    count_at(counter.index(), amount);
+}
+
+/// Adds to the counter of this CPU with an index.
+#[inline(always)]
+pub(crate) fn count_at(index: usize, amount: u64) {
     let Some(values) = COUNTERS.get_ptr_mut(0) else {
         return;
     };
     // SAFETY: the kernel returned the pointer to this CPU's value, and no other program that counts here interrupts this one
     // on its CPU.
     let values = unsafe { &mut *values };
-    if let Some(value) = values.get_mut(counter.index()) {
+    if let Some(value) = values.get_mut(index) {
         *value = value.wrapping_add(amount);
     }
 }
@@ -260,33 +276,25 @@ pub(crate) struct Question {
 const _: () = assert!(size_of::<Question>() == 64);
 
 impl Question {
-    /// Returns the question for an IPv4 packet; addresses in host order.
+    /// Returns the question for an IPv4 packet.
     #[inline(always)]
-    pub(crate) fn v4(
-        context: &XdpContext,
-        tos: u8,
-        source: u32,
-        destination: u32,
-    ) -> Option<&'static mut Self> {
+    pub(crate) fn v4(context: &XdpContext, described: &Described) -> Option<&'static mut Self> {
         const AF_INET: u8 = 2;
-        let question = Self::begin(context, AF_INET, u32::from(tos))?;
-        question.source = [source.to_be(), 0, 0, 0];
-        question.destination = [destination.to_be(), 0, 0, 0];
+        let question = Self::begin(context, AF_INET, u32::from(described.service))?;
+        let ([_, source], [_, destination]) = (described.source, described.destination);
+        question.source = [(source as u32).to_be(), 0, 0, 0];
+        question.destination = [(destination as u32).to_be(), 0, 0, 0];
         Some(question)
     }
 
-    /// Returns the question for an IPv6 packet; addresses in host order.
+    /// Returns the question for an IPv6 packet.
     #[inline(always)]
-    pub(crate) fn v6(
-        context: &XdpContext,
-        traffic_class: u8,
-        source: u128,
-        destination: u128,
-    ) -> Option<&'static mut Self> {
+    pub(crate) fn v6(context: &XdpContext, described: &Described) -> Option<&'static mut Self> {
         const AF_INET6: u8 = 10;
-        let question = Self::begin(context, AF_INET6, (u32::from(traffic_class) << 20).to_be())?;
-        question.source = words(source);
-        question.destination = words(destination);
+        let flow = (u32::from(described.service) << 20).to_be();
+        let question = Self::begin(context, AF_INET6, flow)?;
+        question.source = words(described.source);
+        question.destination = words(described.destination);
         Some(question)
     }
 
@@ -335,8 +343,7 @@ impl Question {
 
 /// Returns an address as the kernel keeps it: in words that are in network order.
 #[inline(always)]
-fn words(bits: u128) -> [u32; 4] {
-    let (high, low) = ((bits >> 64) as u64, bits as u64);
+fn words([high, low]: [u64; 2]) -> [u32; 4] {
     [
         ((high >> 32) as u32).to_be(),
         (high as u32).to_be(),

@@ -7,8 +7,8 @@
 
 use aya_ebpf::programs::XdpContext;
 use eam_tables::layout::{CachedHop, HOPS_MAX_ENTRIES, Memory, State, XdpCounter};
-use relay_core::wire::{ipv4, ipv6};
 
+use crate::described::Described;
 use crate::maps::{self, Question};
 
 /// In [`CachedHop::tag_count`]: the destination is cut to the longest prefix among the routes.
@@ -33,51 +33,37 @@ struct Key {
     is_cut: bool,
 }
 
-/// Returns the next hop of an IPv4 packet; `None` if the program cannot send it on.
+/// Returns the next hop of a packet; `None` if the program cannot send it on.
 #[inline(always)]
-pub(crate) fn find_v4(
+pub(crate) fn find(
     context: &XdpContext,
     state: &State,
-    header: &ipv4::Header,
+    described: &Described,
 ) -> Option<&'static CachedHop> {
-    let [source, destination] = [header.source, header.destination].map(|it| it.to_bits());
-    let longest = high_bits(state.memory_v4.longest) >> 32;
-    let keys = Keys {
-        source: [0, u64::from(source)],
-        destination: [0, u64::from(destination)],
-        longest: [0, longest],
-    };
-    let is_own = || maps::is_own_v4(header.destination);
-    recall(state, &state.memory_v4, &keys, is_own).or_else(|| {
-        let question = Question::v4(context, header.tos, source, destination)?;
-        ask(context, state, &state.memory_v4, &keys, question)
-    })
-}
-
-/// Returns the next hop of an IPv6 packet; `None` if the program cannot send it on.
-#[inline(always)]
-pub(crate) fn find_v6(
-    context: &XdpContext,
-    state: &State,
-    header: &ipv6::Header,
-) -> Option<&'static CachedHop> {
-    let [source, destination] = [header.source, header.destination].map(|it| it.to_bits());
-    let words = |bits: u128| [(bits >> 64) as u64, bits as u64];
-    let longest = state.memory_v6.longest;
-    let keys = Keys {
-        source: words(source),
-        destination: words(destination),
-        longest: if longest <= 64 {
-            [high_bits(longest), 0]
-        } else {
-            [u64::MAX, high_bits(longest.wrapping_sub(64))]
-        },
-    };
-    let is_own = || maps::is_own_v6(header.destination);
-    recall(state, &state.memory_v6, &keys, is_own).or_else(|| {
-        let question = Question::v6(context, header.traffic_class, source, destination)?;
-        ask(context, state, &state.memory_v6, &keys, question)
-    })
+    match described.is_v6 {
+        0 => {
+            let longest = [0, high_bits(state.memory_v4.longest) >> 32];
+            let keys = Keys::new(described, longest);
+            let is_own = || maps::is_own_v4(described.destination);
+            recall(state, &state.memory_v4, &keys, is_own).or_else(|| {
+                let question = Question::v4(context, described)?;
+                ask(context, state, &state.memory_v4, &keys, question)
+            })
+        }
+        _ => {
+            let longest = state.memory_v6.longest;
+            let longest = match longest {
+                0..=64 => [high_bits(longest), 0],
+                _ => [u64::MAX, high_bits(longest.wrapping_sub(64))],
+            };
+            let keys = Keys::new(described, longest);
+            let is_own = || maps::is_own_v6(described.destination);
+            recall(state, &state.memory_v6, &keys, is_own).or_else(|| {
+                let question = Question::v6(context, described)?;
+                ask(context, state, &state.memory_v6, &keys, question)
+            })
+        }
+    }
 }
 
 /// Returns a number whose upper `count` bits, 64 at most, are ones.
@@ -90,6 +76,15 @@ fn high_bits(count: u32) -> u64 {
 }
 
 impl Keys {
+    #[inline(always)]
+    fn new(described: &Described, longest: Words) -> Self {
+        Self {
+            source: described.source,
+            destination: described.destination,
+            longest,
+        }
+    }
+
     /// Returns the key with or without what lies behind the longest prefix among the routes.
     #[inline(always)]
     fn key(&self, memory: &Memory, is_cut: bool) -> Key {

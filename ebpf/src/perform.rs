@@ -2,87 +2,112 @@
 //!
 //! The payload never moves: the frame's start does, and the new headers are written over the old ones from there.
 
+use aya_ebpf::programs::XdpContext;
 use eam_tables::layout::CachedHop;
-use relay_core::rewrite::{NetworkHeader, Patch, Rewrite};
 use relay_core::wire::{
     Octets,
     ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6},
+    ipv4, ipv6,
 };
 
-use crate::frame::{Frame, NoRoom};
+use crate::described::Described;
+use crate::frame::Frame;
 use crate::next_hop;
 
 const UNTAGGED: usize = ethernet::HEADER_LENGTH;
 const TAGGED: usize = UNTAGGED + ethernet::TAG_LENGTH;
 const TWICE_TAGGED: usize = TAGGED + ethernet::TAG_LENGTH;
 
-/// Turns the packet behind a link header of `network` octets into what the translator describes, on its way to a next hop.
+/// An Ethernet header with up to two tags, but for its EtherType.
+type Link = [u8; TWICE_TAGGED - 2];
+
+/// Turns the packet behind a link header of `network` octets into what is described, on its way to a next hop. `None` if there
+/// is no room for it in the frame, which no driver is that short of.
 #[inline(always)]
-pub(crate) fn perform(
-    frame: Frame<'_>,
+pub(crate) fn for_hop(
+    context: &XdpContext,
     network: usize,
     hop: &CachedHop,
-    rewrite: &Rewrite,
-) -> Result<(), NoRoom> {
+    described: &Described,
+) -> Option<()> {
     match next_hop::tag_count(hop) {
-        0 => perform_behind::<UNTAGGED>(frame, network, hop, rewrite),
-        1 => perform_behind::<TAGGED>(frame, network, hop, rewrite),
-        _ => perform_behind::<TWICE_TAGGED>(frame, network, hop, rewrite),
+        0 => perform::<UNTAGGED>(context, network, &hop.link, described),
+        1 => perform::<TAGGED>(context, network, &hop.link, described),
+        _ => perform::<TWICE_TAGGED>(context, network, &hop.link, described),
     }
 }
 
-/// As [`perform`], for a new link header of `LINK` octets.
+/// As [`for_hop`], behind the link header that is there.
 #[inline(always)]
-fn perform_behind<const LINK: usize>(
-    mut frame: Frame<'_>,
+pub(crate) fn for_kernel(
+    context: &XdpContext,
     network: usize,
-    hop: &CachedHop,
-    rewrite: &Rewrite,
-) -> Result<(), NoRoom> {
-    let old = network.wrapping_add(rewrite.cut);
-    let new = LINK.wrapping_add(rewrite.header.length());
+    described: &mut Described,
+) -> Option<()> {
+    // Longer than a link header without tags, but there is always a network header behind.
+    described.link = Frame::new(context).load(0)?;
+    match network {
+        UNTAGGED => perform::<UNTAGGED>(context, network, &described.link, described),
+        TAGGED => perform::<TAGGED>(context, network, &described.link, described),
+        _ => perform::<TWICE_TAGGED>(context, network, &described.link, described),
+    }
+}
+
+/// Performs it behind a new link header of `LINK` octets.
+#[inline(always)]
+fn perform<const LINK: usize>(
+    context: &XdpContext,
+    network: usize,
+    link: &Link,
+    described: &Described,
+) -> Option<()> {
+    let mut frame = Frame::new(context);
+    let old = network.wrapping_add(described.cut as usize);
+    let new = LINK.wrapping_add(described.header_length());
     frame.move_start((old as i32).wrapping_sub(new as i32))?;
-    let surplus = frame.len().wrapping_sub(new.wrapping_add(rewrite.payload));
+    let surplus = frame
+        .len()
+        .wrapping_sub(new.wrapping_add(described.payload as usize));
     if surplus != 0 {
         frame.cut_end(surplus as u32)?;
     }
-    write::<LINK>(&mut frame, hop, rewrite).ok_or(NoRoom)
-}
-
-#[inline(always)]
-fn write<const LINK: usize>(
-    frame: &mut Frame<'_>,
-    hop: &CachedHop,
-    rewrite: &Rewrite,
-) -> Option<()> {
-    let (ethertype, payload) = match &rewrite.header {
-        NetworkHeader::V4(header) => {
-            frame.store(LINK, header.emit())?;
-            (ETHERTYPE_IPV4, LINK.wrapping_add(20))
-        }
-        NetworkHeader::V6(header) => {
-            frame.store(LINK, header.emit())?;
-            (ETHERTYPE_IPV6, LINK.wrapping_add(40))
-        }
-        NetworkHeader::V6Fragment(..) => return None,
-    };
-    let mut link = [0; LINK];
-    let (front, last) = link.split_last_chunk_mut()?;
-    for (to, from) in front.iter_mut().zip(&hop.link) {
+    let mut front = [0; LINK];
+    let (addresses, ethertype) = front.split_last_chunk_mut()?;
+    for (to, from) in addresses.iter_mut().zip(link) {
         *to = *from;
     }
-    *last = ethertype.to_be_bytes();
-    frame.store(0, link)?;
-    match rewrite.patch {
-        // No plain packet has this one.
-        Patch::TcpMss { .. } => None,
-        Patch::None => Some(()),
-        Patch::Checksum { at, checksum } => {
-            frame.store(payload.wrapping_add(at), checksum.to_be_bytes())
-        }
-        Patch::Icmp { kind, checksum } => {
-            frame.store(payload, [kind])?;
-            frame.store(payload.wrapping_add(2), checksum.to_be_bytes())
-        }
+    if described.is_v6 == 0 {
+        *ethertype = ETHERTYPE_IPV4.to_be_bytes();
+        let header: &[u8; ipv4::HEADER_LENGTH] = described.header.first_chunk()?;
+        frame.store(LINK, *header)?;
+        patch(
+            &mut frame,
+            LINK.wrapping_add(ipv4::HEADER_LENGTH),
+            described,
+        )?;
+    } else {
+        *ethertype = ETHERTYPE_IPV6.to_be_bytes();
+        frame.store(LINK, described.header)?;
+        patch(
+            &mut frame,
+            LINK.wrapping_add(ipv6::HEADER_LENGTH),
+            described,
+        )?;
     }
+    frame.store(0, front)
+}
+
+/// Changes what has to change behind the network header, which ends at `payload`.
+#[inline(always)]
+fn patch(frame: &mut Frame<'_>, payload: usize, described: &Described) -> Option<()> {
+    if described.patch == Described::NOTHING {
+        return Some(());
+    }
+    if described.patch == Described::ICMP {
+        frame.store(payload, [described.kind])?;
+    }
+    frame.store(
+        payload.wrapping_add(described.at as usize),
+        described.checksum,
+    )
 }

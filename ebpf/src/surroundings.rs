@@ -52,12 +52,13 @@ impl AddressMap for Surroundings {
 impl Network for Surroundings {
     #[inline(always)]
     fn is_own_v4(&self, address: Ipv4Addr) -> bool {
-        self.state.own_v4 != 0 && maps::is_own_v4(address)
+        self.state.own_v4 != 0 && maps::is_own_v4([0, u64::from(address.to_bits())])
     }
 
     #[inline(always)]
     fn is_own_v6(&self, address: Ipv6Addr) -> bool {
-        self.state.own_v6 != 0 && maps::is_own_v6(address)
+        let bits = address.to_bits();
+        self.state.own_v6 != 0 && maps::is_own_v6([(bits >> 64) as u64, bits as u64])
     }
 
     #[inline(always)]

@@ -57,6 +57,10 @@ pub struct State {
     pub own_v4: u32,
     /// Whether the translation prefix covers an IPv6 address of the machine: 0 or 1.
     pub own_v6: u32,
+    /// Whether everything goes to the workers for the time being, where somebody looks at it: 0 or 1.
+    pub is_watched: u32,
+    /// Zeros, in place of padding.
+    pub reserved: u32,
 }
 
 /// On what the kernel's answers about the destinations of a family depend.
@@ -82,7 +86,7 @@ impl Memory {
 
 impl State {
     /// Size of the value in octets.
-    pub const SIZE: usize = 40;
+    pub const SIZE: usize = 48;
 
     /// Returns the octets of the map's value.
     pub fn emit(&self) -> [u8; Self::SIZE] {
@@ -97,6 +101,8 @@ impl State {
             self.memory_v6.but_own,
             self.own_v4,
             self.own_v6,
+            self.is_watched,
+            self.reserved,
         ];
         let mut octets = [0; Self::SIZE];
         for (to, from) in octets.chunks_exact_mut(4).zip(words) {

@@ -114,6 +114,30 @@ impl<'a, N: Network + ?Sized> Translator<'a, N> {
         }
     }
 
+    /// Says whether an IPv4 packet is for [`v4_to_v6`](Self::v4_to_v6), which then says what becomes of it.
+    ///
+    /// # Errors
+    ///
+    /// [`NotPlain`] says who gets the packet instead.
+    #[inline(always)]
+    pub fn claim_v4<O: Octets + ?Sized>(&self, packet: &O) -> Result<(), NotPlain> {
+        let octets = packet.load(0).ok_or(PuntReason::Malformed)?;
+        v4_to_v6::claim(self.network, ipv4::destination(&octets))?;
+        Ok(())
+    }
+
+    /// Says whether an IPv6 packet is for [`v6_to_v4`](Self::v6_to_v4), which then says what becomes of it.
+    ///
+    /// # Errors
+    ///
+    /// [`NotPlain`] says who gets the packet instead.
+    #[inline(always)]
+    pub fn claim_v6<O: Octets + ?Sized>(&self, packet: &O) -> Result<(), NotPlain> {
+        let destination = packet.load::<16>(24).ok_or(PuntReason::Malformed)?;
+        v6_to_v4::claim(self, destination.into())?;
+        Ok(())
+    }
+
     /// Translates an IPv4 packet as [`v4_to_v6`](Self::v4_to_v6) does, if that takes nothing but its headers.
     ///
     /// # Errors
