@@ -15,6 +15,7 @@ use crate::object::layout::{PASS, ROUTE};
 use crate::object::{Object, ObjectError};
 use crate::process::Process;
 use crate::receiver::xdp::XdpReceiver;
+use crate::waits::Workers;
 use reflector::Reflector;
 
 /// A device to measure.
@@ -148,7 +149,7 @@ impl Case {
             v4_to_v6: receive_at(Direction::V4ToV6)?,
             v6_to_v4: receive_at(Direction::V6ToV4)?,
             process: processes,
-            _part: parts,
+            part: parts,
         })
     }
 }
@@ -158,7 +159,7 @@ pub(crate) struct Device {
     v4_to_v6: XdpReceiver,
     v6_to_v4: XdpReceiver,
     process: Option<Process>,
-    _part: Option<Part>,
+    part: Option<Part>,
 }
 
 impl Device {
@@ -167,6 +168,19 @@ impl Device {
         match direction {
             Direction::V4ToV6 => &mut self.v4_to_v6,
             Direction::V6ToV4 => &mut self.v6_to_v4,
+        }
+    }
+
+    /// Returns the threads that it works with, if it does not work in the kernel alone.
+    pub(crate) fn workers(&self) -> Workers {
+        Workers {
+            process: self.process.as_ref().map(Process::id),
+            threads: match &self.part {
+                Some(Part::Reflectors(reflectors)) => {
+                    reflectors.iter().map(Reflector::thread).collect()
+                }
+                Some(Part::Programs(_)) | None => Vec::new(),
+            },
         }
     }
 
@@ -179,7 +193,7 @@ impl Device {
 /// What a device consists of, besides a process; held until the device goes.
 enum Part {
     Programs(#[expect(dead_code, reason = "held only")] [Object; 2]),
-    Reflectors(#[expect(dead_code, reason = "held only")] [Reflector; 2]),
+    Reflectors([Reflector; 2]),
 }
 
 /// Attaches a program to both interfaces of the device.
