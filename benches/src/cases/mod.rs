@@ -109,7 +109,23 @@ impl Case {
 
     /// Starts it in a laboratory, with receivers where its packets arrive.
     pub(crate) fn start(self, lab: &Lab, settings: Settings<'_>) -> Result<Device, StartError> {
-        let (parts, processes) = match self {
+        let receive_at = |direction: Direction| {
+            let (namespace, port) = match self {
+                Self::Ceiling => (&lab.device, direction.sender()),
+                Self::Reflector => (&lab.tester, direction.sender()),
+                Self::RelayXdp
+                | Self::RelayAfXdp
+                | Self::XdpRouter
+                | Self::KernelRouter
+                | Self::Tayga => (&lab.tester, direction.receiver()),
+            };
+            let index = namespace.interface_index(port)?;
+            Ok::<_, StartError>(namespace.run_in(|| XdpReceiver::attach(index, false))??)
+        };
+        // Before the device: over veth, frames can be redirected only to an end that has an XDP program at its other end.
+        let v4_to_v6 = receive_at(Direction::V4ToV6)?;
+        let v6_to_v4 = receive_at(Direction::V6ToV4)?;
+        let (part, process) = match self {
             Self::RelayXdp => (None, Some(relay::start(lab, settings, "xdp")?)),
             Self::RelayAfXdp => (None, Some(relay::start(lab, settings, "af_xdp")?)),
             Self::XdpRouter => {
@@ -132,24 +148,11 @@ impl Case {
             }
             Self::Ceiling => (None, None),
         };
-        let receive_at = |direction: Direction| {
-            let (namespace, port) = match self {
-                Self::Ceiling => (&lab.device, direction.sender()),
-                Self::Reflector => (&lab.tester, direction.sender()),
-                Self::RelayXdp
-                | Self::RelayAfXdp
-                | Self::XdpRouter
-                | Self::KernelRouter
-                | Self::Tayga => (&lab.tester, direction.receiver()),
-            };
-            let index = namespace.interface_index(port)?;
-            Ok::<_, StartError>(namespace.run_in(|| XdpReceiver::attach(index, false))??)
-        };
         Ok(Device {
-            v4_to_v6: receive_at(Direction::V4ToV6)?,
-            v6_to_v4: receive_at(Direction::V6ToV4)?,
-            process: processes,
-            part: parts,
+            v4_to_v6,
+            v6_to_v4,
+            process,
+            part,
         })
     }
 }
