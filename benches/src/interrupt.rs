@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
+use crate::driver;
+
 /// How often to look.
 const GLANCE: Duration = Duration::from_millis(20);
 
@@ -17,8 +19,9 @@ fn requested_flag() -> &'static Arc<AtomicBool> {
     REQUESTED.get_or_init(Arc::default)
 }
 
-/// From now on signals are noted instead of ending the program.
+/// From now on signals are noted instead of ending the program, and [`driver::SIGNAL`] does nothing but end a system call.
 pub(crate) fn watch() -> io::Result<()> {
+    flag::register(driver::SIGNAL, Arc::default())?;
     for signal in [SIGINT, SIGTERM] {
         flag::register(signal, Arc::clone(requested_flag()))?;
     }

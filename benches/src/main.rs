@@ -9,7 +9,9 @@
 //! | [`lab`] | the namespaces that this happens in |
 //! | [`traffic`] | test frames: made, and checked on arrival |
 //! | [`generator`], [`receiver`] | sending and receiving them |
+//! | [`driver`] | the only unsafe code |
 //! | [`object`] | the XDP programs for both |
+//! | [`waits`] | time that other programs took |
 //! | [`statistics`] | medians, percentiles, histograms |
 //! | [`report`] | tables, JSON, charts |
 
@@ -17,6 +19,7 @@ mod cases;
 mod cli;
 mod clock;
 mod compare;
+mod driver;
 mod generator;
 mod interrupt;
 mod lab;
@@ -30,6 +33,7 @@ mod report;
 mod rfc8219;
 mod statistics;
 mod traffic;
+mod waits;
 
 use std::process::ExitCode;
 

@@ -1,10 +1,10 @@
 //! The XDP object of the benchmarks, as `build.rs` provides it, and how its programs are loaded and attached.
 
-use std::fmt;
+use std::{fmt, io};
 
 use aya::maps::MapError;
-use aya::programs::{ProgramError, Xdp, xdp::XdpMode};
-use aya::{Ebpf, EbpfError, EbpfLoader};
+use aya::programs::{ProgramError, TestRun, Xdp, xdp::XdpMode};
+use aya::{Ebpf, EbpfError, EbpfLoader, TestRunOptions};
 
 /// What the object and this program have in common.
 #[expect(
@@ -108,6 +108,33 @@ impl Object {
                 what: "use it as an XDP program",
                 source,
             })
+    }
+
+    /// Runs a program on live frames until a signal comes, or the kernel has enough.
+    pub(crate) fn run_live(
+        &self,
+        program: &'static str,
+        options: TestRunOptions<'_>,
+    ) -> Result<(), ObjectError> {
+        let failed = |source| ObjectError::Program {
+            program,
+            what: "run it on live frames, which needs Linux 5.18",
+            source,
+        };
+        let loaded = self.0.program(program);
+        let loaded: &Xdp = loaded
+            .ok_or(ObjectError::Missing(program))?
+            .try_into()
+            .map_err(failed)?;
+        match loaded.test_run(options) {
+            Ok(_) => Ok(()),
+            Err(ProgramError::SyscallError(error))
+                if error.io_error.kind() == io::ErrorKind::Interrupted =>
+            {
+                Ok(())
+            }
+            Err(source) => Err(failed(source)),
+        }
     }
 
     /// Takes a map out.

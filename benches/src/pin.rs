@@ -2,6 +2,7 @@
 
 use std::io;
 
+use rustix::process::getpid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// Keeps the calling thread, and what it starts from now on, on one processor.
@@ -15,6 +16,12 @@ pub(crate) fn to(processor: usize) -> io::Result<()> {
             format!("cannot stay on processor {processor}: {errno}"),
         )
     })
+}
+
+/// Lets the calling thread run wherever the program's first thread may.
+pub(crate) fn as_at_first() -> io::Result<()> {
+    let set = sched_getaffinity(Some(getpid()))?;
+    Ok(sched_setaffinity(None, &set)?)
 }
 
 /// Returns the processors that this program may use, in order.

@@ -104,6 +104,11 @@ impl Process {
         }
     }
 
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Checks that the program has not ended.
     pub(crate) fn still_runs(&mut self) -> Result<(), StartError> {
         match self.child.try_wait() {

@@ -21,8 +21,14 @@ pub(crate) fn generate(context: &XdpContext) -> Option<u32> {
     if stream.interval != 0 || stream.stamped != 0 {
         now = maps::now();
     }
-    if stream.interval != 0 && !is_due(stream, &maps::progress(Progress::Due)?, now) {
-        return None;
+    if stream.interval != 0 {
+        let (due, end) = (
+            maps::progress(Progress::Due)?,
+            maps::progress(Progress::End)?,
+        );
+        if !is_due(stream, &due, &end, now) {
+            return None;
+        }
     }
     let number = sent.get();
     let time = if stream.stamped != 0 { now } else { 0 };
@@ -37,10 +43,13 @@ pub(crate) fn generate(context: &XdpContext) -> Option<u32> {
 
 /// Says whether a frame is to be sent, and notes when the next one is.
 #[inline(always)]
-fn is_due(stream: &Stream, due: &Cell, now: u64) -> bool {
-    let fine = now << 16;
+fn is_due(stream: &Stream, due: &Cell, end: &Cell, now: u64) -> bool {
+    if end.get() == 0 {
+        end.set(now.wrapping_add(stream.duration));
+        due.set(now << 16);
+    }
     let when = due.get();
-    if fine < when || now >= stream.end {
+    if now << 16 < when || now >= end.get() {
         return false;
     }
     let next = when.wrapping_add(stream.interval);

@@ -77,8 +77,8 @@ pub(crate) struct Stream {
     pub(crate) header: [u64; 8],
     /// The time between two frames, in 2^-16 nanoseconds; zero for as many as possible.
     pub(crate) interval: u64,
-    /// When to stop, in nanoseconds since the machine's start; heeded only with an interval.
-    pub(crate) end: u64,
+    /// For how long to send, in nanoseconds; heeded only with an interval.
+    pub(crate) duration: u64,
     /// Where the frames come from.
     pub(crate) source: Side,
     /// Where they go.
@@ -155,11 +155,13 @@ pub(crate) enum Progress {
     Sent,
     /// When the next frame is due, in 2^-16 nanoseconds since the machine's start.
     Due,
+    /// When the stream ends, in nanoseconds since the machine's start; zero before its first frame.
+    End,
 }
 
 impl Progress {
     /// How many there are.
-    pub(crate) const COUNT: u32 = 2;
+    pub(crate) const COUNT: u32 = 3;
 }
 
 /// The elements of [`COUNTS`].

@@ -15,6 +15,7 @@ use crate::object::layout::{PASS, ROUTE};
 use crate::object::{Object, ObjectError};
 use crate::process::Process;
 use crate::receiver::xdp::XdpReceiver;
+use crate::waits::Workers;
 use reflector::Reflector;
 
 /// A device to measure.
@@ -108,7 +109,23 @@ impl Case {
 
     /// Starts it in a laboratory, with receivers where its packets arrive.
     pub(crate) fn start(self, lab: &Lab, settings: Settings<'_>) -> Result<Device, StartError> {
-        let (parts, processes) = match self {
+        let receive_at = |direction: Direction| {
+            let (namespace, port) = match self {
+                Self::Ceiling => (&lab.device, direction.sender()),
+                Self::Reflector => (&lab.tester, direction.sender()),
+                Self::RelayXdp
+                | Self::RelayAfXdp
+                | Self::XdpRouter
+                | Self::KernelRouter
+                | Self::Tayga => (&lab.tester, direction.receiver()),
+            };
+            let index = namespace.interface_index(port)?;
+            Ok::<_, StartError>(namespace.run_in(|| XdpReceiver::attach(index, false))??)
+        };
+        // Before the device: over veth, frames can be redirected only to an end that has an XDP program at its other end.
+        let v4_to_v6 = receive_at(Direction::V4ToV6)?;
+        let v6_to_v4 = receive_at(Direction::V6ToV4)?;
+        let (part, process) = match self {
             Self::RelayXdp => (None, Some(relay::start(lab, settings, "xdp")?)),
             Self::RelayAfXdp => (None, Some(relay::start(lab, settings, "af_xdp")?)),
             Self::XdpRouter => {
@@ -131,24 +148,11 @@ impl Case {
             }
             Self::Ceiling => (None, None),
         };
-        let receive_at = |direction: Direction| {
-            let (namespace, port) = match self {
-                Self::Ceiling => (&lab.device, direction.sender()),
-                Self::Reflector => (&lab.tester, direction.sender()),
-                Self::RelayXdp
-                | Self::RelayAfXdp
-                | Self::XdpRouter
-                | Self::KernelRouter
-                | Self::Tayga => (&lab.tester, direction.receiver()),
-            };
-            let index = namespace.interface_index(port)?;
-            Ok::<_, StartError>(namespace.run_in(|| XdpReceiver::attach(index, false))??)
-        };
         Ok(Device {
-            v4_to_v6: receive_at(Direction::V4ToV6)?,
-            v6_to_v4: receive_at(Direction::V6ToV4)?,
-            process: processes,
-            _part: parts,
+            v4_to_v6,
+            v6_to_v4,
+            process,
+            part,
         })
     }
 }
@@ -158,7 +162,7 @@ pub(crate) struct Device {
     v4_to_v6: XdpReceiver,
     v6_to_v4: XdpReceiver,
     process: Option<Process>,
-    _part: Option<Part>,
+    part: Option<Part>,
 }
 
 impl Device {
@@ -167,6 +171,19 @@ impl Device {
         match direction {
             Direction::V4ToV6 => &mut self.v4_to_v6,
             Direction::V6ToV4 => &mut self.v6_to_v4,
+        }
+    }
+
+    /// Returns the threads that it works with, if it does not work in the kernel alone.
+    pub(crate) fn workers(&self) -> Workers {
+        Workers {
+            process: self.process.as_ref().map(Process::id),
+            threads: match &self.part {
+                Some(Part::Reflectors(reflectors)) => {
+                    reflectors.iter().map(Reflector::thread).collect()
+                }
+                Some(Part::Programs(_)) | None => Vec::new(),
+            },
         }
     }
 
@@ -179,7 +196,7 @@ impl Device {
 /// What a device consists of, besides a process; held until the device goes.
 enum Part {
     Programs(#[expect(dead_code, reason = "held only")] [Object; 2]),
-    Reflectors(#[expect(dead_code, reason = "held only")] [Reflector; 2]),
+    Reflectors([Reflector; 2]),
 }
 
 /// Attaches a program to both interfaces of the device.

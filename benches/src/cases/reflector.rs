@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use af_xdp::{ChunkSize, Frame, RingSizes, Socket, SocketConfig, Umem, ZeroCopy};
 use aya::maps::{MapData, XskMap};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::thread::gettid;
 
 use super::{Settings, StartError};
 use crate::lab::Lab;
@@ -30,6 +31,7 @@ const PATIENCE: Timespec = Timespec {
 pub(super) struct Reflector {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+    number: u32,
 }
 
 impl Reflector {
@@ -50,20 +52,27 @@ impl Reflector {
             let processor = settings.processor;
             thread::spawn(move || match Bound::new(&config, processor) {
                 Ok(bound) => {
-                    let _ = ready.send(Ok(()));
+                    let number = gettid().as_raw_nonzero().get().cast_unsigned();
+                    let _ = ready.send(Ok(number));
                     bound.run(&stop);
                 }
                 Err(error) => drop(ready.send(Err(error))),
             })
         })?;
-        let reflector = Self {
+        let mut reflector = Self {
             stop,
             thread: Some(thread),
+            number: 0,
         };
-        is_ready
+        reflector.number = is_ready
             .recv()
             .unwrap_or_else(|_| Err(StartError::Refused("the reflector ended".to_owned())))?;
         Ok(reflector)
+    }
+
+    /// The number of its thread.
+    pub(super) fn thread(&self) -> u32 {
+        self.number
     }
 }
 

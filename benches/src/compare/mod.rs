@@ -63,7 +63,7 @@ pub(crate) struct Key {
     pub(crate) point: Point,
 }
 
-/// One measurement.
+/// One measurement. Rates are those of the time in which generator and device had their processors.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Round {
     /// Frames sent in a second.
@@ -72,7 +72,7 @@ pub(crate) struct Round {
     pub(crate) frames: f64,
     /// Bits arrived in a second, with frame check sequences.
     pub(crate) bits: f64,
-    /// The share of its processor that the generator had. What other programs took is missing from the rates.
+    /// Which share of the whole time that was.
     pub(crate) share: f64,
     /// Frames whose every octet was checked.
     pub(crate) checked: u64,

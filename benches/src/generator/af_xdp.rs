@@ -12,6 +12,8 @@ use crate::traffic::{Pace, Traffic};
 const BATCH: usize = 64;
 /// Frames of the UMEM.
 const FRAMES: u32 = 2048;
+/// How long the last frames may take to be sent, in nanoseconds.
+const LAST_PATIENCE: u64 = 1_000_000_000;
 /// How far a stream may be behind before the frames that it owes are given up, in nanoseconds.
 const MAX_DEBT: u64 = 50_000;
 
@@ -37,15 +39,15 @@ impl AfXdp {
         Ok(Self { umem, socket })
     }
 
-    /// Sends until told to stop or until `end`; returns how many frames were sent.
+    /// Sends until the stream ends or until told to stop; returns how many frames were sent.
     pub(super) fn run(
         &mut self,
         traffic: &Traffic,
         pace: Pace,
-        end: u64,
         stop: &AtomicBool,
     ) -> Result<u64, Error> {
         let mut schedule = Schedule::new(pace, clock::now());
+        let end = schedule.end;
         let mut frames: Vec<Frame> = Vec::with_capacity(BATCH);
         let mut sent = 0;
         while !stop.load(Ordering::Relaxed) {
@@ -59,7 +61,7 @@ impl AfXdp {
             {
                 let time = match pace {
                     Pace::Flood => 0,
-                    Pace::Rate(_) => clock::now(),
+                    Pace::Rate(..) => clock::now(),
                 };
                 frame
                     .set_len(traffic.length)
@@ -78,7 +80,7 @@ impl AfXdp {
             }
             self.socket.reclaim(&mut self.umem, 2 * BATCH as u32);
         }
-        while self.socket.tx_waiting() > 0 && clock::now() < end + 1_000_000_000 {
+        while self.socket.tx_waiting() > 0 && clock::now() < end.saturating_add(LAST_PATIENCE) {
             let _ = self.socket.kick_tx()?;
             self.socket.reclaim(&mut self.umem, FRAMES);
         }
@@ -91,16 +93,20 @@ struct Schedule {
     /// Between two frames, in nanoseconds; zero at full speed.
     interval: f64,
     next: f64,
+    /// When the stream ends, in nanoseconds.
+    end: u64,
 }
 
 impl Schedule {
     fn new(pace: Pace, now: u64) -> Self {
+        let (interval, end) = match pace {
+            Pace::Flood => (0.0, u64::MAX),
+            Pace::Rate(rate, duration) => (1e9 / rate, now + duration.as_nanos() as u64),
+        };
         Self {
-            interval: match pace {
-                Pace::Flood => 0.0,
-                Pace::Rate(rate) => 1e9 / rate,
-            },
+            interval,
             next: now as f64,
+            end,
         }
     }
 
@@ -125,12 +131,14 @@ impl Schedule {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn frames_are_due_at_their_rate() {
         let start = 5_000_000_000;
-        let mut schedule = Schedule::new(Pace::Rate(1e6), start);
+        let mut schedule = Schedule::new(Pace::Rate(1e6, Duration::from_secs(3)), start);
         let mut sent = 0;
         for now in (start..start + 1_000_000).step_by(700) {
             let due = schedule.due(now);
@@ -139,6 +147,7 @@ mod tests {
             sent += due;
         }
         assert!((999..=1001).contains(&sent), "{sent}");
+        assert_eq!(schedule.end, start + 3_000_000_000);
         // After a pause not all are made up for.
         assert_eq!(schedule.due(start + 1_000_000_000), 51);
         assert_eq!(Schedule::new(Pace::Flood, start).due(start), usize::MAX);

@@ -2,23 +2,28 @@
 //! sends it out of an interface. It works on every interface, also on a veth in a namespace, and needs no module.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use aya::TestRunOptions;
 use aya::maps::{Array, MapData};
-use aya::programs::{ProgramError, TestRun, TestRunAttrs};
+use aya::programs::TestRunAttrs;
+use rustix::thread::gettid;
 
-use crate::clock;
 use crate::object::layout::{self, Progress, Stream};
 use crate::object::{Object, ObjectError, in_map};
 use crate::traffic::{Pace, Traffic};
+use crate::{clock, driver, pin};
 
 /// Frames that are handed to the interface at a time, at full speed.
 const BATCH: u32 = 64;
 /// The same at a given rate: frames wait for the last of their batch, which must not take long.
 const BATCH_AT_RATE: u32 = 16;
-/// Runs of the program for one system call: at full speed some milliseconds, so that setting up costs little and stopping
-/// takes no time.
-const RUNS: u32 = 1 << 17;
+/// Runs of the program for one system call: more than it comes to before a signal ends it. To begin and to end a call takes
+/// the kernel some hundredths of a second.
+const RUNS: u32 = 1 << 31;
+/// How often to look whether it is time to stop.
+const GLANCE: Duration = Duration::from_millis(1);
 /// Octets of a [`Stream`].
 const STREAM_OCTETS: usize = size_of::<Stream>();
 
@@ -27,6 +32,13 @@ pub(crate) struct LiveFrames {
     object: Object,
     stream: Array<MapData, [u8; STREAM_OCTETS]>,
     progress: Array<MapData, u64>,
+}
+
+/// A stream that a generator is ready to send.
+pub(crate) struct Ready<'a> {
+    generator: &'a LiveFrames,
+    frame: Vec<u8>,
+    pace: Pace,
 }
 
 impl LiveFrames {
@@ -40,73 +52,89 @@ impl LiveFrames {
         })
     }
 
-    /// Sends out of an interface of this thread's namespace, on this thread's processor, until told to stop or until `end`
-    /// (of CLOCK_MONOTONIC, in nanoseconds). Returns how many frames it sent.
-    pub(crate) fn run(
+    /// Prepares a stream.
+    pub(crate) fn prepare(
         &mut self,
-        interface: u32,
         traffic: &Traffic,
         pace: Pace,
-        end: u64,
-        stop: &AtomicBool,
-    ) -> Result<u64, ObjectError> {
+    ) -> Result<Ready<'_>, ObjectError> {
         self.stream
-            .set(0, emit(&traffic.stream(pace, end)), 0)
+            .set(0, emit(&traffic.stream(pace)), 0)
             .map_err(in_map(layout::STREAM))?;
-        let start = [(Progress::Sent, 0), (Progress::Due, clock::now() << 16)];
-        for (element, value) in start {
+        for element in 0..Progress::COUNT {
             self.progress
-                .set(element as u32, value, 0)
+                .set(element, 0, 0)
                 .map_err(in_map(layout::PROGRESS))?;
         }
-        let frame = traffic.frame(0, 0);
-        let context = context(frame.len(), interface);
-        let batch = match pace {
-            Pace::Flood => BATCH,
-            Pace::Rate(_) => BATCH_AT_RATE,
-        };
-        let program = self.object.program(layout::GENERATE)?;
-        while !stop.load(Ordering::Relaxed) && clock::now() < end {
-            let run = program.test_run(TestRunOptions {
-                data_in: Some(&frame),
-                ctx_in: Some(&context),
-                repeat: RUNS,
-                attrs: TestRunAttrs::new().xdp_live_frames(batch),
-                ..TestRunOptions::new()
-            });
-            match run {
-                Ok(_) => {}
-                // A signal, which somebody else looks after.
-                Err(error) if is_interruption(&error) => {}
-                Err(source) => {
-                    return Err(ObjectError::Program {
-                        program: layout::GENERATE,
-                        what: "run it with live frames, which needs Linux 5.18",
-                        source,
-                    });
-                }
-            }
-        }
-        self.sent()
+        Ok(Ready {
+            generator: self,
+            frame: traffic.frame(0, 0),
+            pace,
+        })
     }
 
-    /// Returns how many frames were sent since the last stream began.
-    pub(crate) fn sent(&self) -> Result<u64, ObjectError> {
+    fn progress(&self, element: Progress) -> Result<u64, ObjectError> {
         self.progress
-            .get(&(Progress::Sent as u32), 0)
+            .get(&(element as u32), 0)
             .map_err(in_map(layout::PROGRESS))
     }
 }
 
-fn is_interruption(error: &ProgramError) -> bool {
-    let mut cause: Option<&dyn std::error::Error> = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<std::io::Error>() {
-            return error.kind() == std::io::ErrorKind::Interrupted;
-        }
-        cause = error.source();
+impl Ready<'_> {
+    /// Sends out of an interface of this thread's namespace, on this thread's processor, until the stream ends or until told
+    /// to stop. Returns how many frames were sent.
+    pub(crate) fn run(&self, interface: u32, stop: &AtomicBool) -> Result<u64, ObjectError> {
+        let context = context(self.frame.len(), interface);
+        let batch = match self.pace {
+            Pace::Flood => BATCH,
+            Pace::Rate(..) => BATCH_AT_RATE,
+        };
+        let thread = gettid();
+        let ended = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                // Not on the generator's processor only. If that cannot be, it takes a little of the generator's time.
+                let _ = pin::as_at_first();
+                while !ended.load(Ordering::Relaxed) {
+                    // Again and again: a signal that comes just before the system call does not end it.
+                    if self.is_over(stop).unwrap_or(true) {
+                        driver::interrupt(thread);
+                    }
+                    thread::sleep(GLANCE);
+                }
+            });
+            let mut outcome = self.is_over(stop);
+            while let Ok(false) = outcome {
+                let run = self.generator.object.run_live(
+                    layout::GENERATE,
+                    TestRunOptions {
+                        data_in: Some(&self.frame),
+                        ctx_in: Some(&context),
+                        repeat: RUNS,
+                        attrs: TestRunAttrs::new().xdp_live_frames(batch),
+                        ..TestRunOptions::new()
+                    },
+                );
+                outcome = run.and_then(|()| self.is_over(stop));
+            }
+            ended.store(true, Ordering::Relaxed);
+            outcome
+        })?;
+        self.sent()
     }
-    false
+
+    /// Returns how many frames were sent so far.
+    pub(crate) fn sent(&self) -> Result<u64, ObjectError> {
+        self.generator.progress(Progress::Sent)
+    }
+
+    fn is_over(&self, stop: &AtomicBool) -> Result<bool, ObjectError> {
+        let end = match self.pace {
+            Pace::Flood => 0,
+            Pace::Rate(..) => self.generator.progress(Progress::End)?,
+        };
+        Ok(stop.load(Ordering::Relaxed) || (end != 0 && clock::now() >= end))
+    }
 }
 
 /// Writes a `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
@@ -122,7 +150,7 @@ fn emit(stream: &Stream) -> [u8; STREAM_OCTETS] {
     let Stream {
         header,
         interval,
-        end,
+        duration,
         source,
         destination,
         network_sum,
@@ -131,7 +159,7 @@ fn emit(stream: &Stream) -> [u8; STREAM_OCTETS] {
         stamped,
     } = *stream;
     let mut octets = Vec::with_capacity(STREAM_OCTETS);
-    for word in header.into_iter().chain([interval, end]) {
+    for word in header.into_iter().chain([interval, duration]) {
         octets.extend(word.to_ne_bytes());
     }
     for word in [
@@ -153,6 +181,8 @@ fn emit(stream: &Stream) -> [u8; STREAM_OCTETS] {
 
 #[cfg(test)]
 mod tests {
+    use aya::programs::TestRun;
+
     use super::*;
     use crate::traffic::tests::example;
 
@@ -166,8 +196,7 @@ mod tests {
         for (ipv6, length) in [(false, 60), (true, 80), (false, 1514), (true, 1535)] {
             let traffic = example(ipv6, length);
             let mut generator = LiveFrames::load().unwrap();
-            let stream = traffic.stream(Pace::Flood, 0);
-            generator.stream.set(0, emit(&stream), 0).unwrap();
+            generator.prepare(&traffic, Pace::Flood).unwrap();
             for number in [0, 1, 2, 0x1234_5678_9abc_def0_u64] {
                 generator
                     .progress
@@ -193,7 +222,10 @@ mod tests {
                     "IPv6 {ipv6}, frame {number}"
                 );
             }
-            assert_eq!(generator.sent().unwrap(), 0x1234_5678_9abc_def1);
+            assert_eq!(
+                generator.progress(Progress::Sent).unwrap(),
+                0x1234_5678_9abc_def1
+            );
         }
     }
 }

@@ -90,19 +90,20 @@ impl Generator {
         })
     }
 
-    /// Sends until told to stop or until `end` (of CLOCK_MONOTONIC, in nanoseconds); returns how many frames were sent.
+    /// Sends until the stream ends or until told to stop; returns how many frames were sent.
     pub(crate) fn run(
         &mut self,
         port: &Port,
         traffic: &Traffic,
         pace: Pace,
-        end: u64,
         stop: &AtomicBool,
     ) -> Result<u64, GeneratorError> {
         match self {
-            Self::LiveFrames(generator) => Ok(generator.run(port.index, traffic, pace, end, stop)?),
-            Self::AfXdp(generator) => Ok(generator.run(traffic, pace, end, stop)?),
-            Self::Pktgen(generator) => generator.run(traffic, pace, end, stop),
+            Self::LiveFrames(generator) => {
+                Ok(generator.prepare(traffic, pace)?.run(port.index, stop)?)
+            }
+            Self::AfXdp(generator) => Ok(generator.run(traffic, pace, stop)?),
+            Self::Pktgen(generator) => generator.run(traffic, pace, stop),
         }
     }
 }

@@ -36,7 +36,7 @@ struct Row<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     offered_mpps: Option<Spread>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    generator_share: Option<Spread>,
+    processor_share: Option<Spread>,
     #[serde(skip_serializing_if = "Option::is_none")]
     frames_checked: Option<u64>,
     /// Why there is none.
@@ -74,7 +74,7 @@ fn row<'a>(key: &Key, outcome: &'a Outcome) -> Row<'a> {
         mpps: Spread::of_frames(rounds),
         gbit_s: Spread::of_bits(rounds),
         offered_mpps: Spread::of(rounds.iter().map(|round| round.offered / 1e6)),
-        generator_share: Spread::of(rounds.iter().map(|round| round.share)),
+        processor_share: Spread::of(rounds.iter().map(|round| round.share)),
         frames_checked: (!rounds.is_empty())
             .then(|| rounds.iter().map(|round| round.checked).sum()),
         problem,
@@ -111,7 +111,7 @@ mod tests {
                 "mpps": { "median": 2.0, "min": 1.0, "max": 3.0 },
                 "gbit_s": { "median": 1.024, "min": 0.512, "max": 1.536 },
                 "offered_mpps": { "median": 5.0, "min": 5.0, "max": 5.0 },
-                "generator_share": { "median": 1.0, "min": 1.0, "max": 1.0 },
+                "processor_share": { "median": 1.0, "min": 1.0, "max": 1.0 },
                 "frames_checked": 300,
             })
         );

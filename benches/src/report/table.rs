@@ -6,7 +6,7 @@ use super::Spread;
 use crate::compare::{Comparison, Key, Outcome};
 use crate::lab::{Direction, Treatment};
 
-/// The share of a processor that leaves no doubt about rates.
+/// The share of a processor that need not be mentioned.
 const FREE: f64 = 0.95;
 
 /// Rows below heads; some columns are for numbers and stand to the right.
@@ -119,7 +119,8 @@ fn conditions(comparison: &Comparison) -> String {
     if let Some(least) = least.filter(|least| *least < FREE) {
         write!(
             text,
-            " Other programs were running: at times the generator had only {:.0} % of its processor, and rates are too low.",
+            " Other programs were running: at worst a device had its processor for {:.0} % of the time, which is the time that \
+             counts.",
             least * 100.0
         )
         .expect("a string takes everything");
@@ -228,6 +229,6 @@ mod tests {
                 rounds[0].share = 0.4;
             }
         }
-        assert!(text(&comparison).contains("the generator had only 40 % of its processor"));
+        assert!(text(&comparison).contains("its processor for 40 % of the time"));
     }
 }

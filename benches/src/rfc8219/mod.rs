@@ -9,7 +9,7 @@ pub(crate) mod report;
 pub(crate) mod search;
 pub(crate) mod wires;
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -21,13 +21,15 @@ use crate::progress::Progress;
 use crate::receiver::{self, Arrived, Receiver};
 use crate::statistics::Histogram;
 use crate::traffic::Pace;
-use crate::{clock, interrupt, pin};
+use crate::{interrupt, pin};
 use latency::Delays;
 use search::{Loss, Throughput, Trial};
 use wires::{Direction, Ends, Flow, Stream, Wire};
 
 /// More than any generator makes.
 const ANY_RATE: f64 = 1e8;
+/// How often to look whether a trial is over, or somebody wants the program to end.
+const GLANCE: Duration = Duration::from_millis(2);
 
 /// What to test, and how.
 #[derive(Clone, Debug)]
@@ -245,7 +247,6 @@ impl<'a> Tester<'a> {
             line.receiver.reset()?;
         }
         let stop = AtomicBool::new(false);
-        let end = clock::now() + duration.as_nanos() as u64;
         let sent: Vec<u64> = thread::scope(|scope| {
             let senders: Vec<_> = self
                 .lines
@@ -257,13 +258,14 @@ impl<'a> Tester<'a> {
                         let Stream {
                             sender, traffic, ..
                         } = line.stream;
-                        let pace = Pace::Rate(rate);
-                        Ok(line.generator.run(sender, traffic, pace, end, stop)?)
+                        let pace = Pace::Rate(rate, duration);
+                        Ok(line.generator.run(sender, traffic, pace, stop)?)
                     })
                 })
                 .collect();
-            if !interrupt::sleep(duration) {
-                stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            while senders.iter().any(|sender| !sender.is_finished()) {
+                thread::sleep(GLANCE);
+                stop.fetch_or(interrupt::requested(), Ordering::Relaxed);
             }
             senders
                 .into_iter()

@@ -7,6 +7,7 @@ mod check;
 
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 pub(crate) use check::Fault;
 
@@ -90,15 +91,15 @@ pub(crate) struct Traffic {
 /// How fast to send.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Pace {
-    /// As many frames as can be.
+    /// As many frames as can be, until told to stop.
     Flood,
-    /// So many frames a second.
-    Rate(f64),
+    /// So many frames a second, for so long.
+    Rate(f64, Duration),
 }
 
 impl Traffic {
-    /// Describes the stream to the program that generates it. `end` is a time of CLOCK_MONOTONIC in nanoseconds.
-    pub(crate) fn stream(&self, pace: Pace, end: u64) -> Stream {
+    /// Describes the stream to the program that generates it.
+    pub(crate) fn stream(&self, pace: Pace) -> Stream {
         let ipv6 = self.source.first.is_ipv6();
         let template = self.template();
         let mut head = [0; 64];
@@ -124,9 +125,9 @@ impl Traffic {
             + sum(&head[transport..tag])
             + u64::from(MAGIC)
             + sum(&template[tag + TAG..]);
-        let interval = match pace {
-            Pace::Flood => 0,
-            Pace::Rate(rate) => (65_536e9 / rate) as u64,
+        let (interval, duration) = match pace {
+            Pace::Flood => (0, 0),
+            Pace::Rate(rate, duration) => ((65_536e9 / rate) as u64, duration.as_nanos() as u64),
         };
         Stream {
             header: std::array::from_fn(|word| {
@@ -137,7 +138,7 @@ impl Traffic {
                 )
             }),
             interval,
-            end,
+            duration,
             source: self.source.side(),
             destination: self.destination.side(),
             network_sum: if ipv6 { 0 } else { sum(&head[14..34]) as u32 },
