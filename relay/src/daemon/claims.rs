@@ -83,6 +83,12 @@ impl Claims {
         Self { entries }
     }
 
+    /// Returns claims of prefixes that are given in ascending order.
+    #[cfg(test)]
+    pub(super) fn from_entries(entries: Vec<(IpNet, Ownership)>) -> Self {
+        Self { entries }
+    }
+
     /// Returns the number of entries.
     pub(super) fn len(&self) -> usize {
         self.entries.len()
