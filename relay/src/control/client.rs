@@ -25,8 +25,11 @@ pub enum ClientError {
     #[error("control socket {}: permission denied; it is for root, the relay's user and the members of `control.group`", .0.display())]
     Forbidden(PathBuf),
     /// The connection broke.
-    #[error("control socket: {0}")]
-    Broken(#[from] io::Error),
+    #[error("control socket: the connection broke: {0}")]
+    Broken(String),
+    /// What came cannot be shown.
+    #[error("cannot write: {0}")]
+    Output(#[source] io::Error),
     /// The relay speaks differently.
     #[error("control socket: the answer cannot be read: {0}")]
     Foreign(#[from] serde_json::Error),
@@ -66,15 +69,19 @@ impl Client {
         request: &Request,
         mut take: impl FnMut(Value) -> io::Result<()>,
     ) -> Result<Answer, ClientError> {
-        self.reader.get_mut().write_all(request.emit().as_bytes())?;
+        // A relay that turns this user away says so and does not listen; its words are worth more than the failure.
+        let sent = self.reader.get_mut().write_all(request.emit().as_bytes());
         let mut line = String::new();
         loop {
             line.clear();
-            if self.reader.read_line(&mut line)? == 0 {
-                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+            let length = self.reader.read_line(&mut line);
+            if length.map_err(|error| ClientError::Broken(error.to_string()))? == 0 {
+                let why = sent.err().map(|error| error.to_string());
+                let why = why.unwrap_or_else(|| "the relay has closed it".to_owned());
+                return Err(ClientError::Broken(why));
             }
             match serde_json::from_str(&line)? {
-                Line::Item(item) => take(item.item)?,
+                Line::Item(item) => take(item.item).map_err(ClientError::Output)?,
                 Line::Answer(answer) => return Ok(answer),
             }
         }

@@ -93,3 +93,127 @@ pub(super) fn publish(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[derive(Default)]
+    struct Twin {
+        entries: BTreeMap<IpNet, Ownership>,
+        /// How many more entries are taken.
+        patience: usize,
+    }
+
+    impl OwnershipTable for Twin {
+        fn take(&mut self, step: Step) -> Result<(), BpfError> {
+            self.patience = self
+                .patience
+                .checked_sub(1)
+                .ok_or(BpfError::Missing("room"))?;
+            match step {
+                Step::Set(prefix, owner) => self.entries.insert(prefix, owner),
+                Step::Clear(prefix) => self.entries.remove(&prefix),
+            };
+            Ok(())
+        }
+    }
+
+    fn net(text: &str) -> IpNet {
+        text.parse().unwrap()
+    }
+
+    fn claims(prefixes: &[&str]) -> Arc<Claims> {
+        let entry = |prefix: &&str| (net(prefix), Ownership::Relay);
+        Arc::new(Claims::from_entries(prefixes.iter().map(entry).collect()))
+    }
+
+    fn own(addresses: &[&str]) -> BTreeSet<IpAddr> {
+        addresses
+            .iter()
+            .map(|address| address.parse().unwrap())
+            .collect()
+    }
+
+    /// Takes up new claims as [`Publisher::switch`] does, without workers.
+    fn turn_to(publisher: &mut Publisher, next: Arc<Claims>) {
+        publisher.steps = steps(&publisher.claims, &next).into_iter();
+        publisher.claims = next;
+    }
+
+    #[test]
+    fn own_addresses_stay_with_the_kernel_whatever_is_claimed() {
+        let mut table = Twin {
+            patience: usize::MAX,
+            ..Twin::default()
+        };
+        let mut publisher = Publisher {
+            claims: claims(&[]),
+            steps: Vec::new().into_iter(),
+            own: BTreeSet::new(),
+        };
+        publisher
+            .follow(own(&["192.0.2.1", "192.0.2.9"]), &mut table)
+            .unwrap();
+        turn_to(&mut publisher, claims(&["192.0.2.0/24", "192.0.2.1/32"]));
+        assert!(publisher.proceed(&mut table).unwrap());
+        assert_eq!(table.entries[&net("192.0.2.1/32")], Ownership::Kernel);
+        // An address that is claimed, and one that lies in what is claimed, are no longer the machine's.
+        publisher.follow(own(&[]), &mut table).unwrap();
+        let expected =
+            [net("192.0.2.0/24"), net("192.0.2.1/32")].map(|net| (net, Ownership::Relay));
+        assert_eq!(table.entries, BTreeMap::from(expected));
+        // One that stops being claimed while it is the machine's leaves nothing behind.
+        publisher.follow(own(&["192.0.2.1"]), &mut table).unwrap();
+        turn_to(&mut publisher, claims(&["192.0.2.0/24"]));
+        assert!(publisher.proceed(&mut table).unwrap());
+        assert_eq!(table.entries[&net("192.0.2.1/32")], Ownership::Kernel);
+        publisher.follow(own(&[]), &mut table).unwrap();
+        assert_eq!(
+            table.entries,
+            BTreeMap::from([(net("192.0.2.0/24"), Ownership::Relay)])
+        );
+    }
+
+    #[test]
+    fn what_the_kernel_refuses_is_tried_again() {
+        let mut table = Twin {
+            patience: 1,
+            ..Twin::default()
+        };
+        let mut publisher = Publisher {
+            claims: claims(&[]),
+            steps: Vec::new().into_iter(),
+            own: BTreeSet::new(),
+        };
+        turn_to(&mut publisher, claims(&["192.0.2.0/24", "198.51.100.0/24"]));
+        assert!(publisher.proceed(&mut table).is_err());
+        assert!(publisher.is_busy());
+        table.patience = usize::MAX;
+        assert!(publisher.proceed(&mut table).unwrap());
+        assert_eq!(table.entries.len(), 2);
+    }
+
+    #[test]
+    fn long_ways_are_gone_in_slices() {
+        let mut table = Twin {
+            patience: usize::MAX,
+            ..Twin::default()
+        };
+        let many: Vec<(IpNet, Ownership)> = (0..10_000_u32)
+            .map(|number| {
+                let address = std::net::Ipv4Addr::from_bits(0x0a00_0000 | number << 1);
+                (host(address.into()), Ownership::Relay)
+            })
+            .collect();
+        let mut publisher = Publisher {
+            claims: claims(&[]),
+            steps: Vec::new().into_iter(),
+            own: BTreeSet::new(),
+        };
+        turn_to(&mut publisher, Arc::new(Claims::from_entries(many)));
+        let turns = (1..).find(|_| publisher.proceed(&mut table).unwrap());
+        assert_eq!((turns, table.entries.len()), (Some(3), 10_000));
+    }
+}
