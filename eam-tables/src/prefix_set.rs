@@ -14,7 +14,11 @@ pub struct PrefixSet4 {
 
 impl PrefixSet4 {
     /// Whether the address lies in one of the prefixes.
+    #[inline]
     pub fn contains(&self, address: Ipv4Addr) -> bool {
+        if self.prefixes.is_empty() {
+            return false;
+        }
         let after = self
             .prefixes
             .partition_point(|prefix| prefix.network() <= address);

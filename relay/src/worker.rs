@@ -406,18 +406,23 @@ impl Worker {
     }
 
     fn publish(&mut self) {
-        let (mut full, mut refused) = (0, 0);
-        // A socket whose statistics cannot be read has gone with its interface.
-        for statistics in self
-            .sockets
-            .iter()
-            .filter_map(|socket| socket.socket.statistics().ok())
-        {
-            full += statistics.rx_ring_full;
-            refused += statistics.rx_dropped;
+        let counters = &mut self.counters;
+        counters.lost_receive_full = 0;
+        counters.lost_receive_refused = 0;
+        counters.empty_fill_ring = 0;
+        counters.invalid_descriptors = 0;
+        for PortSocket { socket, .. } in &self.sockets {
+            let errors = socket.descriptor_errors();
+            counters.invalid_descriptors += errors.receive + errors.completion + errors.empty;
+            // A socket whose statistics cannot be read has gone with its interface.
+            if let Ok(statistics) = socket.statistics() {
+                counters.lost_receive_full += statistics.rx_ring_full;
+                counters.lost_receive_refused += statistics.rx_dropped;
+                counters.empty_fill_ring += statistics.rx_fill_ring_empty;
+                counters.invalid_descriptors +=
+                    statistics.rx_invalid_descriptors + statistics.tx_invalid_descriptors;
+            }
         }
-        self.counters.lost_receive_full = full;
-        self.counters.lost_receive_refused = refused;
         *self
             .published
             .lock()
