@@ -104,13 +104,16 @@ struct Level<A: Address, V> {
 /// Values lie in the hash slots, so keep them small. Built by collecting `(prefix, value)` pairs; bits after a prefix are
 /// ignored, and of equal prefixes the last one stays.
 pub struct PrefixTable<A: Address, V> {
-    /// In ascending order of length.
+    /// The value of the prefix of length zero, which every address matches: it costs no probe.
+    whole: Option<V>,
+    /// Those of all other lengths, in ascending order.
     levels: Vec<Level<A, V>>,
     len: usize,
 }
 
 impl<A: Address, V: Copy> PrefixTable<A, V> {
     /// Returns the value of the longest prefix that contains the address.
+    #[inline]
     pub fn get(&self, address: A) -> Option<V> {
         self.find(address).map(|(_, value)| value)
     }
@@ -133,10 +136,14 @@ impl<A: Address, V: Copy> PrefixTable<A, V> {
 
     /// The prefix lengths that occur, in ascending order.
     pub fn lengths(&self) -> impl Iterator<Item = u8> + '_ {
-        self.levels.iter().map(|level| level.length)
+        let whole = self.whole.is_some().then_some(0);
+        whole
+            .into_iter()
+            .chain(self.levels.iter().map(|level| level.length))
     }
 
     /// Returns the length of the longest prefix that contains the address, and its value.
+    #[inline]
     pub(crate) fn find(&self, address: A) -> Option<(u8, V)> {
         let bits = address.bits();
         let mut best = &Slot::Uncovered;
@@ -154,7 +161,7 @@ impl<A: Address, V: Copy> PrefixTable<A, V> {
             }
         }
         match best {
-            Slot::Uncovered => None,
+            Slot::Uncovered => self.whole.map(|value| (0, value)),
             Slot::Best { length, value } => Some((*length, *value)),
         }
     }
@@ -188,6 +195,7 @@ fn marker_levels(levels: usize, target: usize) -> impl Iterator<Item = usize> {
 impl<A: Address, V> Default for PrefixTable<A, V> {
     fn default() -> Self {
         Self {
+            whole: None,
             levels: Vec::new(),
             len: 0,
         }
@@ -203,6 +211,13 @@ impl<A: Address, V: Copy> FromIterator<(A::Prefix, V)> for PrefixTable<A, V> {
                 (bits, length, value)
             })
             .collect();
+        let mut whole = None;
+        prefixes.retain(|(_, length, value)| {
+            if *length == 0 {
+                whole = Some(*value);
+            }
+            *length != 0
+        });
 
         const LENGTHS: usize = 129;
         let mut counts = [0_usize; LENGTHS];
@@ -256,7 +271,7 @@ impl<A: Address, V: Copy> FromIterator<(A::Prefix, V)> for PrefixTable<A, V> {
         }
 
         // Equal prefixes fell together.
-        let len = levels
+        let below: usize = levels
             .iter()
             .map(|level| match levels.len() {
                 1 => level.slots.len(),
@@ -269,7 +284,8 @@ impl<A: Address, V: Copy> FromIterator<(A::Prefix, V)> for PrefixTable<A, V> {
                     .count(),
             })
             .sum();
-        Self { levels, len }
+        let len = below + usize::from(whole.is_some());
+        Self { whole, levels, len }
     }
 }
 

@@ -50,6 +50,10 @@ counters! {
     lost_receive_full,
     /// Packets lost because they were too long for a chunk of memory, or no chunk was free.
     lost_receive_refused,
+    /// Times that a packet came while the kernel had no chunk of memory to receive into.
+    empty_fill_ring,
+    /// Entries of rings that made no sense to the kernel or the relay: a fault in one of them.
+    invalid_descriptors,
     /// Packets given to AF_XDP sockets for sending.
     transmitted_frames,
     /// Packets that left as fragments because they had to be split.

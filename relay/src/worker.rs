@@ -470,17 +470,24 @@ impl Worker {
     }
 
     fn publish(&mut self) {
-        let (mut full, mut refused) = (0, 0);
-        for (socket, queue) in self.sockets.iter().zip(&mut self.queues) {
+        let counters = &mut self.counters;
+        counters.lost_receive_full = 0;
+        counters.lost_receive_refused = 0;
+        counters.empty_fill_ring = 0;
+        counters.invalid_descriptors = 0;
+        for (PortSocket { socket, .. }, queue) in self.sockets.iter().zip(&mut self.queues) {
+            let errors = socket.descriptor_errors();
+            counters.invalid_descriptors += errors.receive + errors.completion + errors.empty;
             // A socket whose statistics cannot be read has gone with its interface.
-            if let Ok(statistics) = socket.socket.statistics() {
+            if let Ok(statistics) = socket.statistics() {
                 queue.set_rings(&statistics);
+                counters.empty_fill_ring += statistics.rx_fill_ring_empty;
+                counters.invalid_descriptors +=
+                    statistics.rx_invalid_descriptors + statistics.tx_invalid_descriptors;
             }
-            full += queue.rx_ring_full;
-            refused += queue.rx_dropped;
+            counters.lost_receive_full += queue.rx_ring_full;
+            counters.lost_receive_refused += queue.rx_dropped;
         }
-        self.counters.lost_receive_full = full;
-        self.counters.lost_receive_refused = refused;
         let mut published = self
             .published
             .lock()

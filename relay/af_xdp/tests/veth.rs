@@ -235,7 +235,7 @@ fn a_packet_in_several_frames_is_sent_as_one() {
     let mut packet = vec![0xFF; 6];
     packet.extend([2, 0, 0, 0, 0, 9]);
     packet.extend(ETHERTYPE.to_be_bytes());
-    packet.extend((packet.len()..LENGTH).map(|number| (number * 7 >> 3) as u8));
+    packet.extend((packet.len()..LENGTH).map(|number| (number * 7) as u8));
 
     let mut frames: Vec<Frame> = packet
         .chunks(3840)

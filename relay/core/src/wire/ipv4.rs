@@ -34,28 +34,31 @@ pub fn destination(octets: &[u8; HEADER_LENGTH]) -> Ipv4Addr {
 }
 
 /// The fields of an IPv4 header; its options, if any, are not part of it.
+///
+/// Addresses come first and aligned, so that whoever copies the value moves words which it can read again at once.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Type Of Service, all eight bits.
-    pub tos: u8,
-    /// Octets from the start of the header to the end of the packet.
-    pub total_length: u16,
-    /// Identification.
-    pub identification: u16,
-    /// The Don't Fragment flag.
-    pub df: bool,
-    /// The More Fragments flag.
-    pub mf: bool,
-    /// Fragment offset in units of eight octets.
-    pub fragment_offset: u16,
-    /// Time To Live.
-    pub ttl: u8,
-    /// Protocol number of what follows.
-    pub protocol: u8,
     /// Source address.
     pub source: Ipv4Addr,
     /// Destination address.
     pub destination: Ipv4Addr,
+    /// Octets from the start of the header to the end of the packet.
+    pub total_length: u16,
+    /// Identification.
+    pub identification: u16,
+    /// Fragment offset in units of eight octets.
+    pub fragment_offset: u16,
+    /// Type Of Service, all eight bits.
+    pub tos: u8,
+    /// Time To Live.
+    pub ttl: u8,
+    /// Protocol number of what follows.
+    pub protocol: u8,
+    /// The Don't Fragment flag.
+    pub df: bool,
+    /// The More Fragments flag.
+    pub mf: bool,
 }
 
 /// What stands in front of the payload of a received packet.

@@ -25,20 +25,23 @@ pub(crate) const AUTHENTICATION: u8 = 51;
 pub(crate) const DESTINATION_OPTIONS: u8 = 60;
 
 /// The fields of an IPv6 header. The flow label is not kept: the translator never copies one.
+///
+/// Addresses come first and aligned, so that whoever copies the value moves words which it can read again at once.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Traffic Class, all eight bits.
-    pub traffic_class: u8,
-    /// Octets behind the fixed header.
-    pub payload_length: u16,
-    /// Protocol number of what follows.
-    pub next_header: u8,
-    /// Hop limit.
-    pub hop_limit: u8,
     /// Source address.
     pub source: Ipv6Addr,
     /// Destination address.
     pub destination: Ipv6Addr,
+    /// Octets behind the fixed header.
+    pub payload_length: u16,
+    /// Traffic Class, all eight bits.
+    pub traffic_class: u8,
+    /// Protocol number of what follows.
+    pub next_header: u8,
+    /// Hop limit.
+    pub hop_limit: u8,
 }
 
 /// Where the extension headers of a packet end, and what is behind them.
