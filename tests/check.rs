@@ -338,12 +338,12 @@ const ADDITIONS: &[Row] = &[
         &["3:7: `role`: `centre`: must be `border`"],
     ),
     (
-        "fast_path: xdp\n",
-        &["3:12: `fast_path`: `xdp`: is not available in this version; use `af_xdp`"],
+        "fast_path: xpd\n",
+        &["3:12: `fast_path`: `xpd`: must be one of `xdp`, `af_xdp`"],
     ),
     (
-        "forwarding: kernel\n",
-        &["3:13: `forwarding`: `kernel`: is not available in this version; use `direct`"],
+        "forwarding: kernl\n",
+        &["3:13: `forwarding`: `kernl`: must be one of `direct`, `kernel`"],
     ),
     (
         "translation: { atomic_fragments: yes, tcp_mss_clamp: on }\n",

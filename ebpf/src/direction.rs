@@ -50,7 +50,7 @@ fn describe_v4(context: &XdpContext, network: usize) -> Outcome {
     let packet = Frame::packet(context, network);
     outcome(describe(
         |translator| translator.claim_v4(&packet),
-        |translator| translator.plain_v4_to_v6(&packet),
+        |translator, claimed| translator.plain_v4_to_v6(&packet, claimed),
     ))
 }
 
@@ -59,25 +59,25 @@ fn describe_v6(context: &XdpContext, network: usize) -> Outcome {
     let packet = Frame::packet(context, network);
     outcome(describe(
         |translator| translator.claim_v6(&packet),
-        |translator| translator.plain_v6_to_v4(&packet),
+        |translator, claimed| translator.plain_v6_to_v4(&packet, claimed),
     ))
 }
 
 /// Describes the translation of a packet, unless all that can be claimed is for the workers.
 #[inline(always)]
-fn describe(
-    claim: impl FnOnce(Translator<'_, Surroundings>) -> Result<(), NotPlain>,
-    translate: impl FnOnce(Translator<'_, Surroundings>) -> Result<Rewrite, NotPlain>,
+fn describe<C>(
+    claim: impl FnOnce(Translator<'_, Surroundings>) -> Result<C, NotPlain>,
+    translate: impl FnOnce(Translator<'_, Surroundings>, C) -> Result<Rewrite, PuntReason>,
 ) -> Result<Outcome, XdpCounter> {
     let surroundings = Surroundings::get().ok_or(XdpCounter::PuntRefused)?;
     let settings = surroundings.settings;
     let policy = settings.policy().ok_or(XdpCounter::PuntRefused)?;
     let translator = Translator::new(&policy, &surroundings);
+    let claimed = claim(translator).map_err(reason)?;
     if settings.work() == Work::Steer || surroundings.state.is_watched != 0 {
-        claim(translator).map_err(reason)?;
         return Err(XdpCounter::Redirected);
     }
-    let rewrite = translate(translator).map_err(reason)?;
+    let rewrite = translate(translator, claimed)?;
     let described = maps::described().ok_or(XdpCounter::PuntRefused)?;
     described.set(&rewrite).ok_or(XdpCounter::PuntLength)?;
     Ok(DESCRIBED)

@@ -14,11 +14,13 @@ use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_FIB_LKUP_RET_SUCCESS, xdp_action},
     helpers::generated::{bpf_fib_lookup, bpf_jiffies64},
     macros::map,
-    maps::{Array, DevMap, HashMap, LpmTrie, PerCpuArray, XskMap, lpm_trie::Key},
+    maps::{Array, DevMap, HashMap, LpmTrie, LruHashMap, PerCpuArray, XskMap, lpm_trie::Key},
     programs::XdpContext,
 };
 use eam_tables::flat::{self, Filter, Slot4, Slot6, Slots};
-use eam_tables::layout::{self, CachedHop, Egress, List, Port, Settings, State, XdpCounter};
+use eam_tables::layout::{
+    self, CachedHop, Egress, List, NeighbourKey, Port, Settings, State, XdpCounter,
+};
 
 #[map]
 static PORTS: HashMap<u32, Port> =
@@ -60,6 +62,10 @@ static STATE: Array<State> = Array::with_max_entries(1, 0);
 
 #[map]
 static HOPS: PerCpuArray<CachedHop> = PerCpuArray::with_max_entries(layout::HOPS_MAX_ENTRIES, 0);
+
+#[map]
+static NEIGHBOURS: LruHashMap<NeighbourKey, u32> =
+    LruHashMap::with_max_entries(layout::NEIGHBOURS_MAX_ENTRIES, 0);
 
 #[map]
 static SOCKETS: XskMap = XskMap::with_max_entries(layout::SOCKETS_MAX_ENTRIES, 0);
@@ -312,6 +318,15 @@ impl Question {
         question.service = service;
         question.vlan = 0;
         Some(question)
+    }
+
+    /// Notes the neighbour that the answer named, so that the daemon has the kernel confirm it from time to time.
+    #[inline(always)]
+    pub(crate) fn note_neighbour(&self) {
+        let [a, b, c, d] = self.destination;
+        let key: NeighbourKey = [self.interface, u32::from(self.family), a, b, c, d];
+        // Without room, another neighbour in use had it.
+        let _ = NEIGHBOURS.insert(key, 1, 0);
     }
 
     /// Asks; says whether there is a gateway between here and the destination, or `None` if there is no answer.

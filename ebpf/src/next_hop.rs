@@ -138,6 +138,7 @@ fn ask(
     maps::count(XdpCounter::HopLookups, 1);
     let has_gateway = question.ask(context)?;
     let egress = maps::egress(question.interface)?;
+    question.note_neighbour();
     let key = keys.key(memory, has_gateway);
     let hop = maps::hop(key.index())?;
     hop.destination = key.destination;

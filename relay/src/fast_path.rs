@@ -157,6 +157,16 @@ impl FastPath {
         Ok(())
     }
 
+    /// Has everything go to the workers, where it can be looked at, or no longer.
+    ///
+    /// # Errors
+    ///
+    /// [`BpfError::Map`] if the kernel refuses.
+    pub fn set_watched(&mut self, is_watched: bool) -> Result<(), BpfError> {
+        self.known.state.is_watched = u32::from(is_watched);
+        self.program.set_state(&self.known.state)
+    }
+
     /// Voids all that the program remembers of next hops, for something has changed; [`follow`](Self::follow) comes later.
     ///
     /// # Errors
@@ -193,6 +203,15 @@ impl FastPath {
         let old = std::mem::replace(&mut self.program, program);
         self.retired.push((Instant::now(), old));
         Ok(())
+    }
+
+    /// Returns the neighbours, by interface index and address, to which frames have gone since the last call, nearly.
+    ///
+    /// # Errors
+    ///
+    /// [`BpfError::Map`] if the kernel refuses to tell.
+    pub fn take_used_neighbours(&mut self) -> Result<Vec<(u32, IpAddr)>, BpfError> {
+        self.program.take_used_neighbours()
     }
 
     /// Reads the last numbers of replaced programs and lets go of them.

@@ -11,7 +11,7 @@ mod settings;
 pub use counters::XdpCounter;
 pub use next_hop::{
     CachedHop, DEVICES, EGRESSES, EGRESSES_MAX_ENTRIES, Egress, HOPS, HOPS_MAX_ENTRIES, Memory,
-    STATE, State,
+    NEIGHBOURS, NEIGHBOURS_MAX_ENTRIES, NeighbourKey, STATE, State,
 };
 pub use settings::{SETTINGS, Settings, Work};
 

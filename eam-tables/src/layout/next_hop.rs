@@ -13,6 +13,15 @@ pub const HOPS: &str = "HOPS";
 /// Number of [`CachedHop`]s, a power of two.
 pub const HOPS_MAX_ENTRIES: u32 = 1 << 13;
 
+/// Map: the neighbours that the kernel's answers named, as [`NeighbourKey`]; the value means nothing.
+pub const NEIGHBOURS: &str = "NEIGHBOURS";
+/// The most neighbours that are noted until the daemon takes them; the latest stay.
+pub const NEIGHBOURS_MAX_ENTRIES: u32 = 1 << 16;
+
+/// A neighbour: interface index and address family (2 is IPv4, 10 is IPv6), then the address in network order, of which IPv4 has
+/// the first word.
+pub type NeighbourKey = [u32; 6];
+
 /// How frames leave by an interface: an Ethernet port, or a VLAN interface on top of one.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

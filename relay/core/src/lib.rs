@@ -52,5 +52,8 @@ pub use network::{AddressMap, Network};
 pub use policy::Policy;
 pub use reasons::{DropReason, PassReason, PuntReason};
 pub use rewrite::{Rewrite, Split};
-pub use translate::{MAX_ERROR_LENGTH, NotPlain, TranslatedError, Translator, reply_v4, reply_v6};
+pub use translate::{
+    ClaimedV4, ClaimedV6, MAX_ERROR_LENGTH, NotPlain, TranslatedError, Translator, reply_v4,
+    reply_v6,
+};
 pub use verdict::{Direction, Reply, Verdict};

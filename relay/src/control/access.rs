@@ -24,6 +24,18 @@ pub enum Command {
     Reload(Sender<Result<Change, Refusal>>),
     /// Change one mapping.
     Edit(Edit, Sender<Result<Change, Refusal>>),
+    /// Have all packets go by the workers, where they can be looked at, or no longer.
+    Watch(bool, Sender<()>),
+}
+
+/// All packets go by the workers. Dropping it ends that.
+pub struct Watching<'a>(&'a Access);
+
+impl Drop for Watching<'_> {
+    fn drop(&mut self) {
+        let (reply, _) = bounded(1);
+        (self.0.send)(Command::Watch(false, reply));
+    }
 }
 
 /// A change of one mapping at runtime.
@@ -179,6 +191,17 @@ impl Access {
     /// The control thread does not answer.
     pub fn snapshot(&self) -> Result<Box<Snapshot>, Refusal> {
         self.ask(PATIENCE, Command::Snapshot)
+    }
+
+    /// Has all packets go by the workers, where they can be looked at, for as long as what is returned lives.
+    ///
+    /// # Errors
+    ///
+    /// The control thread does not answer.
+    pub fn watch(&self) -> Result<Watching<'_>, Refusal> {
+        let watching = Watching(self);
+        self.ask(PATIENCE, |reply| Command::Watch(true, reply))?;
+        Ok(watching)
     }
 
     /// Has the files read again.

@@ -58,6 +58,10 @@ pub(super) fn trace(
         let why = "somebody else is looking at packets; one can at a time";
         return Ok(Err(Refusal::because(why)));
     };
+    let _watching = match access.watch() {
+        Ok(watching) => watching,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
     let slices = (1000 / SLICE.as_millis()) as u32;
     let (mut refill, mut heartbeat) = (Instant::now(), Instant::now() + HEARTBEAT);
     let mut shown = 0;

@@ -9,7 +9,7 @@ use super::ports::Ports;
 use super::service::Service;
 use super::watch::Watch;
 use super::workers::Workers;
-use crate::config::{Config, IcmpErrors, OwnAddresses};
+use crate::config::{Config, Forwarding, IcmpErrors, OwnAddresses};
 use crate::control::snapshot::Limit;
 use crate::control::{Command, Health};
 use crate::driver::bpf::BpfError;
@@ -244,6 +244,9 @@ impl Control<'_> {
                 housekeeping = now + HOUSEKEEPING;
                 self.mirror.confirm_used_neighbours();
                 self.fast_path.reclaim(now);
+                for (link, address) in self.fast_path.take_used_neighbours()? {
+                    self.mirror.confirm_neighbour(link, address);
+                }
                 if self.ports.look_at_redirects() {
                     self.follow_network()?;
                 }
@@ -262,6 +265,12 @@ impl Control<'_> {
             Letter::Command(Command::Snapshot(reply)) => drop(reply.send(self.snapshot())),
             Letter::Command(Command::Reload(reply)) => self.changes.reload(Some(reply)),
             Letter::Command(Command::Edit(edit, reply)) => self.changes.edit(edit, reply),
+            Letter::Command(Command::Watch(is_watched, reply)) => {
+                match self.fast_path.set_watched(is_watched) {
+                    Ok(()) => drop(reply.send(())),
+                    Err(error) => warn!("{error}"),
+                }
+            }
             Letter::Loaded(loaded) => self.take_over(loaded),
             Letter::Stir => self.changes.stir(Instant::now()),
         }
@@ -327,6 +336,10 @@ pub(super) fn tell(
 pub(super) fn picture(mirror: &mut Mirror, ports: &Ports, config: &Config) -> Live {
     let indices = ports.indices();
     let routes = mirror.snapshot(&indices);
+    let routes = match config.forwarding {
+        Forwarding::Direct => routes,
+        Forwarding::Kernel => routes.for_kernel(),
+    };
     let addresses = indices
         .iter()
         .map(|index| mirror.addresses_of(*index).collect());

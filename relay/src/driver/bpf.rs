@@ -15,15 +15,18 @@ use aya::programs::xdp::XdpLinkId;
 use aya::programs::{ProgramError, ProgramInfo, Xdp, xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
 use eam_tables::EamTable;
-use eam_tables::layout::{self, Egress, Port, Settings, State, XdpCounter};
+use eam_tables::layout::{self, Egress, NeighbourKey, Port, Settings, State, XdpCounter};
 use ipnet::Ipv4Net;
 use relay_core::Direction;
 use relay_core::counters::Counters;
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::AsRawFd;
+
+/// The kernel's number for IPv4.
+const AF_INET: u32 = 2;
 
 /// Why the XDP program cannot do its work.
 #[derive(Debug, thiserror::Error)]
@@ -177,6 +180,7 @@ pub struct XdpProgram {
     devices: DevMap<MapData>,
     state: Array<MapData, [u8; State::SIZE]>,
     sockets: XskMap<MapData>,
+    neighbours: HashMap<MapData, NeighbourKey, u32>,
     counters: PerCpuArray<MapData, [u64; XdpCounter::COUNT]>,
     /// Where the program is attached, by interface index.
     links: BTreeMap<u32, XdpLinkId>,
@@ -230,6 +234,8 @@ impl XdpProgram {
             devices: DevMap::try_from(take(layout::DEVICES)?).map_err(in_map(layout::DEVICES))?,
             state: Array::try_from(take(layout::STATE)?).map_err(in_map(layout::STATE))?,
             sockets: XskMap::try_from(take(layout::SOCKETS)?).map_err(in_map(layout::SOCKETS))?,
+            neighbours: HashMap::try_from(take(layout::NEIGHBOURS)?)
+                .map_err(in_map(layout::NEIGHBOURS))?,
             counters: PerCpuArray::try_from(take(layout::COUNTERS)?)
                 .map_err(in_map(layout::COUNTERS))?,
             links: BTreeMap::new(),
@@ -308,6 +314,30 @@ impl XdpProgram {
         self.state
             .set(0, state.emit(), 0)
             .map_err(in_map(layout::STATE))
+    }
+
+    /// Returns the neighbours, by interface index and address, to which the kernel has led the program since the last call.
+    ///
+    /// # Errors
+    ///
+    /// [`BpfError::Map`] if the kernel refuses to tell.
+    pub fn take_used_neighbours(&mut self) -> Result<Vec<(u32, IpAddr)>, BpfError> {
+        let keys = self.neighbours.keys().collect::<Result<Vec<_>, _>>();
+        let keys = keys.map_err(in_map(layout::NEIGHBOURS))?;
+        for key in &keys {
+            forget(self.neighbours.remove(key), layout::NEIGHBOURS)?;
+        }
+        let neighbour = |[interface, family, a, b, c, d]: NeighbourKey| {
+            let address = match family {
+                AF_INET => IpAddr::from(a.to_ne_bytes()),
+                _ => {
+                    let [a, b, c, d] = [a, b, c, d].map(|word| u128::from(u32::from_be(word)));
+                    Ipv6Addr::from_bits(a << 96 | b << 64 | c << 32 | d).into()
+                }
+            };
+            (interface, address)
+        };
+        Ok(keys.into_iter().map(neighbour).collect())
     }
 
     /// Returns all that the program has counted, summed over all processors.

@@ -132,31 +132,32 @@ impl Mirror {
     /// Has the kernel confirm the neighbours that look-ups came upon since the last call and that are stale or not resolved.
     /// Packets which bypass the kernel do not do that by themselves. Returns how many it asked for.
     pub fn confirm_used_neighbours(&mut self) -> usize {
-        let mut asked = 0;
-        for ((link, address), used) in self.neighbours.iter().zip(self.used.iter()) {
-            if !used.swap(false, Ordering::Relaxed) {
-                continue;
-            }
-            if self
-                .state
-                .neighbours
-                .get(&(*link, *address))
-                .is_some_and(|neighbour| !neighbour.stale)
-            {
-                continue;
-            }
-            asked += 1;
-            // The interface may have gone a moment ago; the events will tell.
-            if let Err(error) = self
-                .connection
-                .request(use_neighbour(*link, *address), NLM_F_CREATE)
-            {
-                tracing::debug!(
-                    "cannot have the kernel confirm neighbour {address} on interface {link}: {error}"
-                );
-            }
+        let marks = self.neighbours.iter().zip(self.used.iter());
+        let used: Vec<(u32, IpAddr)> = marks
+            .filter(|(_, used)| used.swap(false, Ordering::Relaxed))
+            .map(|(neighbour, _)| *neighbour)
+            .collect();
+        used.into_iter()
+            .filter(|(link, address)| self.confirm_neighbour(*link, *address))
+            .count()
+    }
+
+    /// Has the kernel confirm a neighbour that is in use, if it is stale or not resolved; says whether it had to be asked.
+    pub fn confirm_neighbour(&mut self, link: u32, address: IpAddr) -> bool {
+        let neighbour = self.state.neighbours.get(&(link, address));
+        if neighbour.is_some_and(|neighbour| !neighbour.stale) {
+            return false;
         }
-        asked
+        // The interface may have gone a moment ago; the events will tell.
+        if let Err(error) = self
+            .connection
+            .request(use_neighbour(link, address), NLM_F_CREATE)
+        {
+            tracing::debug!(
+                "cannot have the kernel confirm neighbour {address} on interface {link}: {error}"
+            );
+        }
+        true
     }
 
     /// Returns the interface with an index.

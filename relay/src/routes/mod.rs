@@ -92,11 +92,13 @@ pub enum KernelReason {
     LinkDown,
     /// The kernel has a route or rule which this program cannot decode.
     NotUnderstood,
+    /// The configuration says `forwarding: kernel`.
+    Configured,
 }
 
 impl KernelReason {
     /// All reasons; the position is `reason as usize`.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::NoRoute,
         Self::LocalAddress,
         Self::NoNeighbour,
@@ -105,6 +107,7 @@ impl KernelReason {
         Self::PolicyRules,
         Self::LinkDown,
         Self::NotUnderstood,
+        Self::Configured,
     ];
 
     /// The reason's name in counters.
@@ -118,6 +121,7 @@ impl KernelReason {
             Self::PolicyRules => "policy_rules",
             Self::LinkDown => "link_down",
             Self::NotUnderstood => "not_understood",
+            Self::Configured => "configured",
         }
     }
 
@@ -140,6 +144,7 @@ impl KernelReason {
                 "The interface of the route, or the one below it, is down or without carrier."
             }
             Self::NotUnderstood => "The kernel has a route or rule that the relay cannot decode.",
+            Self::Configured => "The configuration says `forwarding: kernel`.",
         }
     }
 }
@@ -147,6 +152,8 @@ impl KernelReason {
 /// A frozen picture of the kernel's routes and neighbours, to be shared by the workers.
 pub struct Routes {
     tables: Arc<Tables>,
+    /// Whether the kernel gets every packet, though its MTU is still known.
+    is_for_kernel: bool,
     /// Why not to look anything up in the family, if so.
     withheld_v4: Option<KernelReason>,
     withheld_v6: Option<KernelReason>,
@@ -252,6 +259,14 @@ impl Routes {
         self.find(&self.tables.v6, destination, withheld, is_special)
     }
 
+    /// Leaves every packet to the kernel.
+    pub fn for_kernel(self) -> Self {
+        Self {
+            is_for_kernel: true,
+            ..self
+        }
+    }
+
     /// Returns the next hop by what [`find_v4`](Self::find_v4) said about the same destination.
     #[inline]
     pub fn hop_v4(&self, found: Found<'_>, destination: Ipv4Addr, flow: u32) -> Hop<'_> {
@@ -296,6 +311,9 @@ impl Routes {
     ) -> Hop<'_> {
         if let Some(reason) = found.kernel {
             return Hop::Kernel(reason);
+        }
+        if self.is_for_kernel {
+            return Hop::Kernel(KernelReason::Configured);
         }
         let path = match found.resolved.map(|resolved| resolved.action) {
             None => Path::Kernel(KernelReason::NoRoute),

@@ -95,6 +95,7 @@ pub(super) fn resolve(
     let (on_link_v4, on_link_v6) = resolver.list_on_link();
     let neighbours = resolver.neighbours.into_list();
     let routes = Routes {
+        is_for_kernel: false,
         withheld_v4: withheld(&state.v4),
         withheld_v6: withheld(&state.v6),
         tables,

@@ -54,14 +54,26 @@ impl From<PuntReason> for NotPlain {
     }
 }
 
+/// An IPv4 packet that is the relay's, and what is known of it so far.
+#[derive(Clone, Copy, Debug)]
+pub struct ClaimedV4 {
+    octets: [u8; ipv4::HEADER_LENGTH],
+    target: v4_to_v6::Target,
+}
+
+/// An IPv6 packet that is the relay's.
+#[derive(Clone, Copy, Debug)]
+pub struct ClaimedV6(());
+
 #[inline(always)]
-fn plain_verdict(verdict: Result<Verdict, Refusal>) -> Result<Rewrite, NotPlain> {
+fn plain_verdict(verdict: Result<Verdict, Refusal>) -> Result<Rewrite, PuntReason> {
     match verdict {
         Ok(Verdict::Forward(rewrite)) => Ok(rewrite),
-        Ok(Verdict::Split(_)) => Err(PuntReason::Length.into()),
-        Ok(Verdict::IcmpError) => Err(PuntReason::Icmp.into()),
-        Ok(Verdict::Pass(reason)) => Err(NotPlain::Pass(reason)),
-        Ok(Verdict::Drop(_) | Verdict::Reply(..)) | Err(_) => Err(PuntReason::Refused.into()),
+        Ok(Verdict::Split(_)) => Err(PuntReason::Length),
+        Ok(Verdict::IcmpError) => Err(PuntReason::Icmp),
+        Ok(Verdict::Pass(_) | Verdict::Drop(_) | Verdict::Reply(..)) | Err(_) => {
+            Err(PuntReason::Refused)
+        }
     }
 }
 
@@ -114,39 +126,42 @@ impl<'a, N: Network + ?Sized> Translator<'a, N> {
         }
     }
 
-    /// Says whether an IPv4 packet is for [`v4_to_v6`](Self::v4_to_v6), which then says what becomes of it.
+    /// Says whether an IPv4 packet is the relay's, for a performer that leaves what is not plain to another one.
     ///
     /// # Errors
     ///
     /// [`NotPlain`] says who gets the packet instead.
     #[inline(always)]
-    pub fn claim_v4<O: Octets + ?Sized>(&self, packet: &O) -> Result<(), NotPlain> {
+    pub fn claim_v4<O: Octets + ?Sized>(&self, packet: &O) -> Result<ClaimedV4, NotPlain> {
         let octets = packet.load(0).ok_or(PuntReason::Malformed)?;
-        v4_to_v6::claim(self.network, ipv4::destination(&octets))?;
-        Ok(())
+        let target = v4_to_v6::claim(self.network, ipv4::destination(&octets))?;
+        Ok(ClaimedV4 { octets, target })
     }
 
-    /// Says whether an IPv6 packet is for [`v6_to_v4`](Self::v6_to_v4), which then says what becomes of it.
+    /// Says whether an IPv6 packet is the relay's, for a performer that leaves what is not plain to another one.
     ///
     /// # Errors
     ///
     /// [`NotPlain`] says who gets the packet instead.
     #[inline(always)]
-    pub fn claim_v6<O: Octets + ?Sized>(&self, packet: &O) -> Result<(), NotPlain> {
+    pub fn claim_v6<O: Octets + ?Sized>(&self, packet: &O) -> Result<ClaimedV6, NotPlain> {
         let destination = packet.load::<16>(24).ok_or(PuntReason::Malformed)?;
         v6_to_v4::claim(self, destination.into())?;
-        Ok(())
+        Ok(ClaimedV6(()))
     }
 
     /// Translates an IPv4 packet as [`v4_to_v6`](Self::v4_to_v6) does, if that takes nothing but its headers.
     ///
     /// # Errors
     ///
-    /// [`NotPlain`] says who gets the packet instead.
+    /// [`PuntReason`] says what else it takes.
     #[inline(always)]
-    pub fn plain_v4_to_v6<O: Octets + ?Sized>(&self, packet: &O) -> Result<Rewrite, NotPlain> {
-        let octets = packet.load(0).ok_or(PuntReason::Malformed)?;
-        let target = v4_to_v6::claim(self.network, ipv4::destination(&octets))?;
+    pub fn plain_v4_to_v6<O: Octets + ?Sized>(
+        &self,
+        packet: &O,
+        claimed: ClaimedV4,
+    ) -> Result<Rewrite, PuntReason> {
+        let ClaimedV4 { octets, target } = claimed;
         plain::screen_v4(self.policy, packet, &octets)?;
         plain_verdict(v4_to_v6::translate(self, packet, octets, target))
     }
@@ -155,11 +170,13 @@ impl<'a, N: Network + ?Sized> Translator<'a, N> {
     ///
     /// # Errors
     ///
-    /// [`NotPlain`] says who gets the packet instead.
+    /// [`PuntReason`] says what else it takes.
     #[inline(always)]
-    pub fn plain_v6_to_v4<O: Octets + ?Sized>(&self, packet: &O) -> Result<Rewrite, NotPlain> {
-        let destination = packet.load::<16>(24).ok_or(PuntReason::Malformed)?;
-        v6_to_v4::claim(self, destination.into())?;
+    pub fn plain_v6_to_v4<O: Octets + ?Sized>(
+        &self,
+        packet: &O,
+        _: ClaimedV6,
+    ) -> Result<Rewrite, PuntReason> {
         let header = ipv6::Header::parse(packet).map_err(|_| PuntReason::Malformed)?;
         let upper = plain::screen_v6(self.policy, packet, header.next_header)?;
         v6_to_v4::check_header(&header).map_err(|_| PuntReason::Refused)?;
