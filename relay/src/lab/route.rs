@@ -115,11 +115,7 @@ impl Namespace {
     }
 
     /// Returns the MAC address of a neighbour, if the kernel knows it.
-    pub fn neighbour(
-        &self,
-        interface: &str,
-        address: IpAddr,
-    ) -> Result<Option<[u8; 6]>, LabError> {
+    pub fn neighbour(&self, interface: &str, address: IpAddr) -> Result<Option<[u8; 6]>, LabError> {
         let message = self.neighbour_message(interface, address)?;
         let what = format!("find the neighbour {address} on {interface}");
         let answer = self.netlink(&what, |connection| {
