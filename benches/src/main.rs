@@ -14,8 +14,10 @@
 //! | [`waits`] | time that other programs took |
 //! | [`statistics`] | medians, percentiles, histograms |
 //! | [`report`] | tables, JSON, charts |
+//! | [`chain`] | errors with their causes |
 
 mod cases;
+mod chain;
 mod cli;
 mod clock;
 mod compare;

@@ -1,10 +1,12 @@
 //! The XDP object of the benchmarks, as `build.rs` provides it, and how its programs are loaded and attached.
 
-use std::{fmt, io};
+use std::io;
 
 use aya::maps::MapError;
 use aya::programs::{ProgramError, TestRun, Xdp, xdp::XdpMode};
 use aya::{Ebpf, EbpfError, EbpfLoader, TestRunOptions};
+
+use crate::chain::Chain;
 
 /// What the object and this program have in common.
 #[expect(
@@ -56,27 +58,6 @@ pub(crate) enum ObjectError {
     /// The object does not belong to this binary.
     #[error("the XDP object has no {0}")]
     Missing(&'static str),
-}
-
-/// An error with its causes, which aya tells in part.
-struct Chain<'a>(&'a dyn std::error::Error);
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.0.to_string();
-        formatter.write_str(&text)?;
-        let mut told = text;
-        let mut error = self.0;
-        while let Some(cause) = error.source() {
-            let text = cause.to_string();
-            if !told.contains(&text) {
-                write!(formatter, ": {text}")?;
-                told.push_str(&text);
-            }
-            error = cause;
-        }
-        Ok(())
-    }
 }
 
 /// One copy of the object in the kernel, with maps of its own.

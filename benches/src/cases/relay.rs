@@ -20,7 +20,7 @@ pub(super) fn start(
 ) -> Result<Process, StartError> {
     if !settings.relay.exists() {
         return Err(StartError::NotInstalled(format!(
-            "{} is not there; build it (cargo build --release) or name it with --relay",
+            "{} is not there; build it (cargo build --release -p relay) or name it with --relay",
             settings.relay.display()
         )));
     }

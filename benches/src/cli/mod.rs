@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
+use crate::chain::Chain;
 use crate::interrupt;
 
 /// Measures siit-relay, what it is compared with, and any device between two interfaces.
@@ -99,10 +100,13 @@ pub(crate) fn run() -> ExitCode {
             Command::Rfc8219(arguments) => arguments.run(),
         });
     match outcome {
-        Ok(()) if interrupt::requested() => ExitCode::from(1),
+        Ok(()) if interrupt::requested() => {
+            eprintln!("siit-bench: interrupted: this is not everything");
+            ExitCode::from(1)
+        }
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("siit-bench: {error:#}");
+            eprintln!("siit-bench: {}", Chain(error.as_ref()));
             ExitCode::from(1)
         }
     }

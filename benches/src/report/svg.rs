@@ -15,6 +15,8 @@ const TOP: f64 = 56.0;
 const BOTTOM: f64 = 396.0;
 /// Where the legend begins.
 const LEGEND: f64 = 664.0;
+/// What has to be free between two numbers.
+const GAP: f64 = 2.0;
 /// Width of a digit.
 const DIGIT: f64 = 7.7;
 /// Height of a line of the legend.
@@ -204,7 +206,7 @@ impl Chart {
             if x - half < free_from {
                 continue;
             }
-            free_from = x + half + DIGIT / 2.0;
+            free_from = x + half + GAP;
             writeln!(
                 svg,
                 "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\" fill=\"#333333\">{}</text>",

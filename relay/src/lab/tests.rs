@@ -302,3 +302,24 @@ fn settings_and_sockets_belong_to_the_namespace() {
     let error = left.sysctl("net/ipv4/no_such_setting", "1").unwrap_err();
     assert!(error.to_string().contains("no_such_setting"), "{error}");
 }
+
+#[test]
+fn the_current_namespace_is_the_one_that_the_thread_is_in() {
+    let Some((left, _right)) = pair("current") else {
+        return;
+    };
+    let neighbour: IpAddr = "192.0.2.9".parse().unwrap();
+    let mac = [2, 0, 0, 0, 0, 0x99];
+    left.run_in(|| {
+        let here = Namespace::current().unwrap();
+        assert_eq!(
+            here.interface_index("eth0").unwrap(),
+            left.interface_index("eth0").unwrap()
+        );
+        assert_eq!(here.neighbour("eth0", neighbour).unwrap(), None);
+        here.set_neighbour("eth0", neighbour, mac).unwrap();
+    })
+    .unwrap();
+    // The value is gone and the namespace is not.
+    assert_eq!(left.neighbour("eth0", neighbour).unwrap(), Some(mac));
+}
