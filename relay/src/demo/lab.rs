@@ -146,6 +146,7 @@ fn furnish(client: &Namespace, middle: &Namespace, server: &Namespace) -> Result
     for end in [client, server] {
         // A network card finishes checksums before the wire; a veth leaves that to whoever receives.
         end.disable_transmit_checksum_offload(PORT)?;
+        end.take_redirected_frames(PORT)?;
     }
     let v4 = |address| ipnet::Ipv4Net::new_assert(address, 24).into();
     let v6 = |address| ipnet::Ipv6Net::new_assert(address, 64).into();

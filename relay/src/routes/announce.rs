@@ -2,9 +2,12 @@
 //! frames can leave, and on what the answers depend, so that it may remember them.
 
 use super::resolve::egress;
-use super::state::{Family, Prefix, RouteKind, State};
+use super::state::{Family, Prefix, Route, RouteKind, State};
 use super::{Mirror, Tag, Tags};
 use eam_tables::layout::{Egress, Memory};
+
+/// The position of the table `local`.
+const LOCAL: usize = 0;
 
 impl Mirror {
     /// Returns the interfaces by which frames can leave through one of the `ports`, a list of interface indices: these
@@ -60,21 +63,26 @@ fn dependence<P: Prefix>(family: &Family<P>) -> Memory {
         memory.on = Memory::NOTHING;
         return memory;
     }
-    for (prefix, routes) in family.tables.iter().flatten() {
-        if routes.iter().any(|route| route.selective) {
-            memory.on = Memory::NOTHING;
-            return memory;
-        }
-        if routes.iter().any(|route| route.target.hops.len() > 1)
-            || P::HOPS_JOIN && routes.len() > 1
-        {
-            memory.on = Memory::ON_BOTH;
-        }
-        let is_local = |kind| kind == RouteKind::Local;
-        if routes.iter().all(|route| is_local(route.target.kind)) {
-            memory.but_own |= u32::from(is_among_gateways(family, *prefix));
-        } else {
-            memory.longest = memory.longest.max(u32::from(prefix.length()));
+    for (number, table) in family.tables.iter().enumerate() {
+        for (prefix, routes) in table.iter().filter(|(prefix, _)| !prefix.is_link_scoped()) {
+            if routes.iter().any(|route| route.selective) {
+                memory.on = Memory::NOTHING;
+                return memory;
+            }
+            let has_several = |route: &Route| route.target.hops.len() > 1;
+            if routes.iter().any(has_several) || P::HOPS_JOIN && routes.len() > 1 {
+                memory.on = Memory::ON_BOTH;
+            }
+            let is_local = |route: &Route| route.target.kind == RouteKind::Local;
+            let is_own = routes.iter().all(is_local);
+            // The table `local` has the machine's own addresses, and broadcast addresses beside them.
+            if number == LOCAL && !is_among_gateways(family, *prefix) {
+                continue;
+            }
+            match is_own {
+                true => memory.but_own = 1,
+                false => memory.longest = memory.longest.max(u32::from(prefix.length())),
+            }
         }
     }
     memory
