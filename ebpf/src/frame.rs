@@ -10,8 +10,6 @@
     reason = "packet memory is only reachable through the pointers of the context"
 )]
 
-use core::hint::black_box;
-
 use aya_ebpf::{
     helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
     programs::XdpContext,
@@ -90,7 +88,7 @@ impl<'a> Frame<'a> {
         // In this form, and no other, the verifier learns the bound: start, plus length, against the end. The compiler would
         // compare the start itself if the length is one.
         let start = self.context.data().wrapping_add(at);
-        if black_box(start.wrapping_add(N)) > self.context.data_end() {
+        if words::opaque(start.wrapping_add(N) as u64) > self.context.data_end() as u64 {
             return None;
         }
         Some(start as *const [u8; N])

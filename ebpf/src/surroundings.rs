@@ -8,7 +8,10 @@ use eam_tables::{
 };
 use relay_core::{AddressMap, Network};
 
-use crate::maps::{self, TableV4, TableV6};
+use crate::{
+    maps::{self, TableV4, TableV6},
+    words::opaque,
+};
 
 /// The generation that the program was loaded with, and the machine's own addresses.
 pub(crate) struct Surroundings {
@@ -31,21 +34,36 @@ impl Surroundings {
     }
 }
 
+// What an address becomes is a number also where there is no mapping. Else the compiler would leave that number undefined, and
+// keep some register in its place that the verifier knows nothing of.
 impl AddressMap for Surroundings {
     #[inline(always)]
     fn v4_to_v6(&self, address: Ipv4Addr) -> Option<Ipv6Addr> {
-        if !flat::may_match_v4(&self.settings.shape_v4, &TableV4, address) {
-            return None;
-        }
-        maps::longest_v4(address).map(|slot| slot.translate(address).address)
+        let may_match = flat::may_match_v4(&self.settings.shape_v4, &TableV4, address);
+        let found = if may_match {
+            maps::longest_v4(address)
+        } else {
+            None
+        };
+        let found = found.map(|slot| slot.translate(address).address);
+        let bits = found.map_or(0, |mapped| mapped.to_bits());
+        let (high, low) = (opaque((bits >> 64) as u64), opaque(bits as u64));
+        let mapped = Ipv6Addr::from_bits((high as u128) << 64 | low as u128);
+        found.is_some().then_some(mapped)
     }
 
     #[inline(always)]
     fn v6_to_v4(&self, address: Ipv6Addr) -> Option<Ipv4Addr> {
-        if !flat::may_match_v6(&self.settings.shape_v6, &TableV6, address) {
-            return None;
-        }
-        maps::longest_v6(address).map(|slot| slot.translate(address).address)
+        let may_match = flat::may_match_v6(&self.settings.shape_v6, &TableV6, address);
+        let found = if may_match {
+            maps::longest_v6(address)
+        } else {
+            None
+        };
+        let found = found.map(|slot| slot.translate(address).address);
+        let bits = found.map_or(0, |mapped| u64::from(mapped.to_bits()));
+        let mapped = Ipv4Addr::from_bits(opaque(bits) as u32);
+        found.is_some().then_some(mapped)
     }
 }
 

@@ -97,7 +97,7 @@ impl<'a, N: Network + ?Sized> Translator<'a, N> {
         let Some(octets) = packet.load(0) else {
             return Verdict::Drop(DropReason::MalformedHeader);
         };
-        let verdict = match v4_to_v6::claim(self.network, ipv4::destination(&octets)) {
+        let verdict = match v4_to_v6::claim(self, ipv4::destination(&octets)) {
             Ok(target) => {
                 v4_to_v6::translate(self, packet, octets, target).unwrap_or_else(Verdict::from)
             }
@@ -134,7 +134,7 @@ impl<'a, N: Network + ?Sized> Translator<'a, N> {
     #[inline(always)]
     pub fn claim_v4<O: Octets + ?Sized>(&self, packet: &O) -> Result<ClaimedV4, NotPlain> {
         let octets = packet.load(0).ok_or(PuntReason::Malformed)?;
-        let target = v4_to_v6::claim(self.network, ipv4::destination(&octets))?;
+        let target = v4_to_v6::claim(self, ipv4::destination(&octets))?;
         Ok(ClaimedV4 { octets, target })
     }
 
@@ -162,6 +162,9 @@ impl<'a, N: Network + ?Sized> Translator<'a, N> {
         claimed: ClaimedV4,
     ) -> Result<Rewrite, PuntReason> {
         let ClaimedV4 { octets, target } = claimed;
+        let v4_to_v6::Target::Mapped(_) = target else {
+            return Err(PuntReason::Refused);
+        };
         plain::screen_v4(self.policy, packet, &octets)?;
         plain_verdict(v4_to_v6::translate(self, packet, octets, target))
     }

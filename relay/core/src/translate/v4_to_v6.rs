@@ -16,11 +16,12 @@ use core::net::Ipv4Addr;
 use core::net::Ipv6Addr;
 
 /// Says whether a packet to `destination` is the relay's, and what it knows of the address.
-#[inline]
+#[inline(always)]
 pub(super) fn claim<N: Network + ?Sized>(
-    network: &N,
+    translator: &Translator<'_, N>,
     destination: Ipv4Addr,
 ) -> Result<Target, PassReason> {
+    let network = translator.network;
     if network.is_own_v4(destination) {
         return Err(PassReason::OwnAddress);
     }
@@ -28,7 +29,10 @@ pub(super) fn claim<N: Network + ?Sized>(
         Some(mapped) => Ok(Target::Mapped(mapped)),
         // RFC 7755, 4.10: a service may have an IPv4-translatable address instead of an EAM.
         None if network.is_ipv4_translatable(destination) && !network.is_denied(destination) => {
-            Ok(Target::Translatable)
+            Ok(match translator.embed(destination) {
+                Ok(embedded) => Target::Mapped(embedded),
+                Err(reason) => Target::Prohibited(reason),
+            })
         }
         None if network.is_in_service_pool(destination) => Ok(Target::Unmapped),
         None => Err(PassReason::NotOurs),
@@ -90,7 +94,7 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
 
     let destination = match target {
         Target::Mapped(mapped) => mapped,
-        Target::Translatable => translator.embed(destination).map_err(prohibited)?,
+        Target::Prohibited(reason) => return Err(prohibited(reason)),
         // It would loop between the relay and the router that sends it here.
         Target::Unmapped => {
             return Err(Refusal::Told(
@@ -211,10 +215,10 @@ fn unless_malformed(reason: DropReason) -> Refusal {
 /// What the tables say about a destination that is the relay's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target {
-    /// An EAM maps it.
+    /// An EAM or RFC 6052 translates it to this.
     Mapped(Ipv6Addr),
-    /// RFC 6052 translates it.
-    Translatable,
+    /// RFC 6052 would have to translate it, and must not.
+    Prohibited(DropReason),
     /// It is the relay's, but nothing maps it.
     Unmapped,
 }
