@@ -108,8 +108,8 @@ fn status_and_stats_tell_what_happens() {
         let queue = |at: usize, name: &str| stats["queues"][at]["counters"][name].as_u64().unwrap();
         counter("out_v4_to_v6_packets") >= 20
             && counter("out_v6_to_v4_packets") >= 20
-            && counter("xdp_redirected") >= counter("received_frames")
-            && queue(0, "received_frames") + queue(1, "received_frames") >= 40
+            && queue(0, "received_frames") + queue(1, "received_frames")
+                == counter("received_frames")
             && stats["queues"][0]["interface"] == "north"
             && ask(&lab, "status")["interfaces"][1]["mtu"] == 1400
     });
@@ -141,7 +141,7 @@ fn counters_are_told_under_load_too() {
         let flood = scope.spawn(|| ping(&lab.client, SERVICE.into(), 2_000, Duration::ZERO));
         let mut last = 0;
         eventually("counters move", Duration::from_secs(5), || {
-            last = ask(&lab, "stats")["counters"]["received_frames"]
+            last = ask(&lab, "stats")["counters"]["out_v4_to_v6_packets"]
                 .as_u64()
                 .unwrap();
             last > 500

@@ -183,6 +183,11 @@ impl Counters {
             .sum()
     }
 
+    /// Returns the number of packets that left without the kernel's help, by whichever way.
+    pub(crate) fn sent(&self) -> u64 {
+        self.get("transmitted_frames") + self.get("xdp_forwarded")
+    }
+
     /// Checks that each frame claimed was sent on at once, received by a worker or lost for a reason, that each received became of
     /// something, and that each packet translated went somewhere.
     pub(crate) fn assert_balanced(&self) {

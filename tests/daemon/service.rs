@@ -52,7 +52,7 @@ fn the_manager_hears_of_every_turn() {
         .env("WATCHDOG_USEC", "400000");
     let mut daemon = Daemon::launch(command, &config);
     manager.expect("READY=1\n");
-    assert!(daemon.log().contains("translating"), "{}", daemon.log());
+    daemon.await_line("translating");
     // Twice as often as it has to be, and no more often. Some may have waited to be read.
     (0..3).for_each(|_| drop(manager.expect("WATCHDOG=1\n")));
     let begin = Instant::now();

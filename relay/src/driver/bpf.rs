@@ -39,7 +39,7 @@ pub enum BpfError {
     #[error("the XDP object has no `{0}`; it does not belong to this binary")]
     Missing(&'static str),
     /// The verifier refused the program.
-    #[error("the kernel refuses the XDP program: {}", chain(.0))]
+    #[error("the kernel refuses the XDP program: {}", refusal(.0))]
     Refused(#[source] ProgramError),
     /// A map could not be read or written.
     #[error("BPF map {map}: {}", chain(.source))]
@@ -125,6 +125,20 @@ pub enum BpfError {
         #[source]
         source: io::Error,
     },
+}
+
+/// Shows why a program was refused: of what the verifier says, often thousands of lines, the last ones tell.
+fn refusal(error: &ProgramError) -> String {
+    const LINES: usize = 4;
+    let text = chain(error);
+    let lines: Vec<&str> = text.lines().collect();
+    match lines.as_slice() {
+        [first, .., a, b, c, d] if lines.len() > LINES + 1 => {
+            let first: String = first.chars().take(120).collect();
+            format!("{first} ... {a}; {b}; {c}; {d}")
+        }
+        _ => text,
+    }
 }
 
 /// Shows an error with its causes, which aya keeps apart.
