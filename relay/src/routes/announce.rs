@@ -55,7 +55,11 @@ fn dependence<P: Prefix>(family: &Family<P>) -> Memory {
         on: Memory::ON_DESTINATION,
         longest: 0,
         but_own: 0,
+        least_mtu: 0,
     };
+    let routes = family.tables.iter().flatten().flat_map(|(_, routes)| routes);
+    let mtus = routes.filter_map(|route| route.target.mtu);
+    memory.least_mtu = mtus.min().unwrap_or(0);
     if family.undecodable || !family.default_rules {
         memory.on = Memory::NOTHING;
         return memory;
