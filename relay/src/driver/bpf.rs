@@ -348,7 +348,9 @@ impl XdpProgram {
     /// [`BpfError::Refused`] if the program is not loaded.
     pub fn verified_instructions(&mut self) -> Result<Option<u32>, BpfError> {
         let info = program(&mut self.ebpf)?.info();
-        Ok(info.map_err(BpfError::Refused)?.verified_instruction_count())
+        Ok(info
+            .map_err(BpfError::Refused)?
+            .verified_instruction_count())
     }
 
     /// Attaches the program to an interface; says in which mode. `Auto` tries the driver first.
