@@ -109,7 +109,16 @@ fn try_forward(
     let state = maps::state().ok_or(PuntReason::NextHop)?;
     let hop = next_hop::find(context, state, described).ok_or(PuntReason::NextHop)?;
     let length = described.length();
-    if length > described.limit(u32::from(hop.mtu), maps::settings()) {
+    // Somewhere less may fit than the kernel says; the workers know where.
+    let least = match described.is_v6 {
+        0 => state.memory_v4.least_mtu,
+        _ => state.memory_v6.least_mtu,
+    };
+    let mtu = match least {
+        0 => u32::from(hop.mtu),
+        _ => least.min(u32::from(hop.mtu)),
+    };
+    if length > described.limit(mtu, maps::settings()) {
         return Err(PuntReason::Length);
     }
     let outcome = match maps::settings().work() {

@@ -225,6 +225,11 @@ impl FastPath {
         }
     }
 
+    /// Returns the program in force.
+    pub fn program(&self) -> &XdpProgram {
+        &self.program
+    }
+
     /// Returns all that the programs have counted.
     ///
     /// # Errors

@@ -5,12 +5,15 @@
 use relay::offline::Link;
 use std::net::IpAddr;
 
-/// Protocol numbers of the transports that have a checksum with a pseudo-header, and of ICMP.
-const ICMP_V4: u8 = 1;
-const TCP: u8 = 6;
-const UDP: u8 = 17;
+/// Protocol number of ICMP for IPv4.
+pub const ICMP_V4: u8 = 1;
+/// Protocol number of TCP.
+pub const TCP: u8 = 6;
+/// Protocol number of UDP.
+pub const UDP: u8 = 17;
 const DCCP: u8 = 33;
-const ICMP_V6: u8 = 58;
+/// Protocol number of ICMPv6.
+pub const ICMP_V6: u8 = 58;
 const UDP_LITE: u8 = 136;
 
 /// What a receiver makes of a transport checksum.

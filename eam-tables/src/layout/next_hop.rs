@@ -82,6 +82,8 @@ pub struct Memory {
     pub longest: u32,
     /// Whether that is so only of destinations that are not the machine's own: 0 or 1.
     pub but_own: u32,
+    /// The least MTU that a route has of its own, in octets; zero if none has. The kernel's answers do not speak of it.
+    pub least_mtu: u32,
 }
 
 impl Memory {
@@ -95,7 +97,7 @@ impl Memory {
 
 impl State {
     /// Size of the value in octets.
-    pub const SIZE: usize = 48;
+    pub const SIZE: usize = 56;
 
     /// Returns the octets of the map's value.
     pub fn emit(&self) -> [u8; Self::SIZE] {
@@ -105,9 +107,11 @@ impl State {
             self.memory_v4.on,
             self.memory_v4.longest,
             self.memory_v4.but_own,
+            self.memory_v4.least_mtu,
             self.memory_v6.on,
             self.memory_v6.longest,
             self.memory_v6.but_own,
+            self.memory_v6.least_mtu,
             self.own_v4,
             self.own_v6,
             self.is_watched,

@@ -12,8 +12,8 @@ use aya::maps::lpm_trie::Key;
 use aya::maps::xdp::XdpMapError;
 use aya::maps::{Array, DevMap, HashMap, LpmTrie, MapData, MapError, PerCpuArray, XskMap};
 use aya::programs::xdp::XdpLinkId;
-use aya::programs::{ProgramError, ProgramInfo, Xdp, xdp};
-use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
+use aya::programs::{ProgramError, ProgramInfo, TestRun, Xdp, xdp};
+use aya::{Ebpf, EbpfError, EbpfLoader, Pod, TestRunOptions, TestRunResult};
 use eam_tables::EamTable;
 use eam_tables::layout::{self, Egress, NeighbourKey, Port, Settings, State, XdpCounter};
 use ipnet::Ipv4Net;
@@ -41,6 +41,9 @@ pub enum BpfError {
     /// The verifier refused the program.
     #[error("the kernel refuses the XDP program: {}", refusal(.0))]
     Refused(#[source] ProgramError),
+    /// A test run failed.
+    #[error("cannot run the XDP program for a test: {}", chain(.0))]
+    TestRun(#[source] ProgramError),
     /// A map could not be read or written.
     #[error("BPF map {map}: {}", chain(.source))]
     Map {
@@ -366,6 +369,32 @@ impl XdpProgram {
             sum.add(&XdpCounters(*value));
         }
         Ok(sum)
+    }
+
+    /// Runs the program on a frame that was on no wire (`BPF_PROG_TEST_RUN`): nothing is sent. Interfaces and routes are those of
+    /// the calling thread's network namespace.
+    ///
+    /// # Errors
+    ///
+    /// [`BpfError::TestRun`] if the kernel refuses.
+    pub fn test_run(&self, options: TestRunOptions<'_>) -> Result<TestRunResult, BpfError> {
+        let program = self.ebpf.program(layout::PROGRAM);
+        let program = program.ok_or(BpfError::Missing(layout::PROGRAM))?;
+        let program: &Xdp = program.try_into().map_err(BpfError::TestRun)?;
+        program.test_run(options).map_err(BpfError::TestRun)
+    }
+
+    /// Returns how many instructions the verifier has looked at, of a million at most; `None` if the kernel (before 5.16) does not
+    /// tell.
+    ///
+    /// # Errors
+    ///
+    /// [`BpfError::Refused`] if the program is not loaded.
+    pub fn verified_instructions(&mut self) -> Result<Option<u32>, BpfError> {
+        let info = program(&mut self.ebpf)?.info();
+        Ok(info
+            .map_err(BpfError::Refused)?
+            .verified_instruction_count())
     }
 
     /// Attaches the program to an interface; says in which mode. `Auto` tries the driver first.

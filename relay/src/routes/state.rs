@@ -157,9 +157,6 @@ pub(super) trait Prefix: Copy + Eq + Hash {
 
     /// The prefix of at most `length` bits that contains this one.
     fn cut(self, length: u8) -> Self;
-
-    /// Whether packets to it never leave their link, or go to many: no router forwards them to a next hop.
-    fn is_link_scoped(self) -> bool;
 }
 
 impl Prefix for Ipv4Net {
@@ -172,10 +169,6 @@ impl Prefix for Ipv4Net {
     fn cut(self, length: u8) -> Self {
         Self::new_assert(self.addr(), length.min(self.prefix_len())).trunc()
     }
-
-    fn is_link_scoped(self) -> bool {
-        self.prefix_len() > 0 && (self.addr().is_multicast() || self.addr().is_loopback())
-    }
 }
 
 impl Prefix for Ipv6Net {
@@ -187,10 +180,6 @@ impl Prefix for Ipv6Net {
 
     fn cut(self, length: u8) -> Self {
         Self::new_assert(self.addr(), length.min(self.prefix_len())).trunc()
-    }
-
-    fn is_link_scoped(self) -> bool {
-        self.prefix_len() > 0 && (self.addr().is_multicast() || self.addr().is_unicast_link_local())
     }
 }
 
