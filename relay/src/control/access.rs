@@ -1,6 +1,7 @@
 //! What the serving threads share with the control thread.
 
 use super::snapshot::Snapshot;
+use crate::fast_path::Departure;
 use crate::worker::Shared;
 use crossbeam::channel::{RecvTimeoutError, Sender, bounded};
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,8 @@ pub enum Command {
     Reload(Sender<Result<Change, Refusal>>),
     /// Change one mapping.
     Edit(Edit, Sender<Result<Change, Refusal>>),
+    /// End, and leave the program at work or take it along.
+    Stop(Departure, Sender<()>),
 }
 
 /// A change of one mapping at runtime.
@@ -197,6 +200,15 @@ impl Access {
     /// [`Refusal`] says why it cannot be.
     pub fn edit(&self, edit: Edit) -> Result<Change, Refusal> {
         self.ask(LONG_PATIENCE, |reply| Command::Edit(edit, reply))?
+    }
+
+    /// Has the relay stop. The answer comes when it begins to.
+    ///
+    /// # Errors
+    ///
+    /// The control thread does not answer.
+    pub fn stop(&self, departure: Departure) -> Result<(), Refusal> {
+        self.ask(PATIENCE, |reply| Command::Stop(departure, reply))
     }
 
     fn ask<T>(
