@@ -24,6 +24,7 @@ mod path_mtu;
 mod ping;
 mod ports;
 mod reload;
+mod restart;
 mod sctp;
 mod service;
 mod start_up;

@@ -13,6 +13,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 const SIOCETHTOOL: Opcode = 0x8946;
 const ETHTOOL_GDRVINFO: u32 = 0x03;
 const ETHTOOL_STXCSUM: u32 = 0x17;
+const ETHTOOL_SGRO: u32 = 0x2c;
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
 const IFNAMSIZ: usize = 16;
 
@@ -107,6 +108,19 @@ impl Ethtool {
             data: on.into(),
         };
         self.perform(interface, "STXCSUM", &mut value)
+    }
+
+    /// Says whether packets of a stream are put together as they arrive (generic receive offload).
+    ///
+    /// # Errors
+    ///
+    /// [`EthtoolError`] if the interface does not exist, or its driver cannot.
+    pub fn set_receive_offload(&self, interface: &str, on: bool) -> Result<(), EthtoolError> {
+        let mut value = Value {
+            command: ETHTOOL_SGRO,
+            data: u32::from(on),
+        };
+        self.perform(interface, "SGRO", &mut value)
     }
 
     fn perform<T: Command>(

@@ -181,6 +181,15 @@ impl Namespace {
             })
     }
 
+    /// Makes an end of a veth take the frames that an XDP program at the other end redirects to that.
+    pub fn enable_receive_offload(&self, interface: &str) -> Result<(), LabError> {
+        self.run_in(|| Ethtool::open()?.set_receive_offload(interface, true))?
+            .map_err(|source| LabError::Ethtool {
+                namespace: self.name.clone(),
+                source,
+            })
+    }
+
     /// Makes addresses usable at once. Otherwise a link-local address, from which neighbours are solicited, comes to life one
     /// or two seconds after its interface.
     fn skip_duplicate_address_detection(&self) -> Result<(), LabError> {
