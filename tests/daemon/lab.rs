@@ -149,6 +149,7 @@ impl Lab {
         .unwrap();
         // What a veth leaves to hardware never happens, and the relay would see checksums that nobody has finished.
         host.disable_transmit_checksum_offload("eth0").unwrap();
+        host.take_redirected_frames("eth0").unwrap();
     }
 
     /// Writes the relay's files; `more` may bring interfaces and a control section of its own.

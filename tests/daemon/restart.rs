@@ -45,15 +45,6 @@ impl Drop for Pin {
     }
 }
 
-/// A lab in which the XDP program can send to both hosts.
-fn lab() -> Option<Lab> {
-    let lab = Lab::new()?;
-    for host in [&lab.client, &lab.server] {
-        host.enable_receive_offload("eth0").unwrap();
-    }
-    Some(lab)
-}
-
 /// Opens a socket that holds a second's packets.
 fn open(namespace: &Namespace, address: impl Into<IpAddr>, port: u16) -> UdpSocket {
     let address = SocketAddr::new(address.into(), port);
@@ -165,11 +156,6 @@ fn programs(lab: &Lab) -> [Option<u32>; 2] {
     [lab.xdp("north"), lab.xdp("south")]
 }
 
-fn add_north(lab: &Lab) {
-    lab.add_north(1, 1);
-    lab.client.enable_receive_offload("eth0").unwrap();
-}
-
 fn refused(mut daemon: Daemon, why: &str) {
     assert_eq!(daemon.wait().code(), Some(1), "{}", daemon.log());
     assert!(daemon.log().contains(why), "{}", daemon.log());
@@ -177,7 +163,7 @@ fn refused(mut daemon: Daemon, why: &str) {
 
 #[test]
 fn nothing_is_lost_while_relays_come_and_go() {
-    let Some(lab) = lab() else { return };
+    let Some(lab) = Lab::new() else { return };
     let pin = Pin::new(&lab);
     let mut relay = lab.start(&pin.key());
     let mut relay = loses_nothing(&lab, |_| {
@@ -211,7 +197,7 @@ fn nothing_is_lost_while_relays_come_and_go() {
 
 #[test]
 fn the_next_relay_has_mappings_of_its_own() {
-    let Some(lab) = lab() else { return };
+    let Some(lab) = Lab::new() else { return };
     let pin = Pin::new(&lab);
     for address in ["2001:db8:12:34::2/64", "2001:db8:12:34::3/64"] {
         lab.server.add_address("eth0", net(address)).unwrap();
@@ -274,7 +260,7 @@ fn the_next_relay_has_mappings_of_its_own() {
 
 #[test]
 fn what_happens_meanwhile_is_counted_by_the_next_relay() {
-    let Some(lab) = lab() else { return };
+    let Some(lab) = Lab::new() else { return };
     let pin = Pin::new(&lab);
     let mut relay = lab.start(&pin.key());
     let server = open(&lab.server, SERVER, PORT);
@@ -316,7 +302,7 @@ fn what_happens_meanwhile_is_counted_by_the_next_relay() {
 
 #[test]
 fn stop_leaves_the_program_and_detach_takes_it_away() {
-    let Some(lab) = lab() else { return };
+    let Some(lab) = Lab::new() else { return };
     let pin = Pin::new(&lab);
     let mut relay = lab.start(&pin.key());
     assert!(answers_within(&lab.client, SERVICE.into(), QUIET));
@@ -344,7 +330,7 @@ fn stop_leaves_the_program_and_detach_takes_it_away() {
 
 #[test]
 fn without_a_pin_or_a_fast_path_nothing_stays() {
-    let Some(lab) = lab() else { return };
+    let Some(lab) = Lab::new() else { return };
     let pin = Pin::new(&lab);
     let mut relay = lab.start(&pin.key());
     relay.signal(Signal::KILL);
@@ -372,7 +358,7 @@ fn without_a_pin_or_a_fast_path_nothing_stays() {
 
 #[test]
 fn a_program_of_somebody_else_is_left_alone_and_nothing_stays() {
-    let Some(lab) = lab() else { return };
+    let Some(lab) = Lab::new() else { return };
     let pin = Pin::new(&lab);
     let theirs = leave_attached(&lab, "south", "other_prog", Hook::Driver);
     refused(
@@ -384,7 +370,7 @@ fn a_program_of_somebody_else_is_left_alone_and_nothing_stays() {
 
 #[test]
 fn two_relays_on_one_interface_are_refused() {
-    let Some(lab) = lab() else { return };
+    let Some(lab) = Lab::new() else { return };
     let pin = Pin::new(&lab);
     let other = Pin(pin.0.with_extension("other"));
     let mut first = lab.start(&pin.key());
@@ -412,14 +398,14 @@ fn two_relays_on_one_interface_are_refused() {
 
 #[test]
 fn an_interface_that_was_made_anew_gets_the_program_again() {
-    let Some(lab) = lab() else { return };
+    let Some(lab) = Lab::new() else { return };
     let pin = Pin::new(&lab);
     let mut relay = lab.start(&pin.key());
     relay.signal(Signal::KILL);
     relay.wait();
     let index = lab.relay.interface_index("north").unwrap();
     lab.relay_ip("link del north");
-    add_north(&lab);
+    lab.add_north(1, 1);
     let mut relay = lab.start(&pin.key());
     assert_ne!(lab.relay.interface_index("north").unwrap(), index);
     assert!(!pin.0.join(format!("link-{index}")).exists());
@@ -433,7 +419,7 @@ fn an_interface_that_was_made_anew_gets_the_program_again() {
     relay.await_line("north: the interface has gone");
     relay.signal(Signal::TERM);
     assert!(relay.wait().success());
-    add_north(&lab);
+    lab.add_north(1, 1);
     let mut relay = lab.start(&pin.key());
     assert!(answers_within(
         &lab.client,
@@ -447,7 +433,7 @@ fn an_interface_that_was_made_anew_gets_the_program_again() {
 
 #[test]
 fn another_mode_takes_a_new_attachment() {
-    let Some(lab) = lab() else { return };
+    let Some(lab) = Lab::new() else { return };
     let pin = Pin::new(&lab);
     let interfaces = |mode: &str| {
         format!(

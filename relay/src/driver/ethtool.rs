@@ -110,15 +110,12 @@ impl Ethtool {
         self.perform(interface, "STXCSUM", &mut value)
     }
 
-    /// Says whether packets of a stream are put together as they arrive (generic receive offload).
-    ///
-    /// # Errors
-    ///
-    /// [`EthtoolError`] if the interface does not exist, or its driver cannot.
+    /// Switches generic receive offload. While it is off, a veth without an XDP program of its own takes no frames that XDP
+    /// programs redirect to the other end.
     pub fn set_receive_offload(&self, interface: &str, on: bool) -> Result<(), EthtoolError> {
         let mut value = Value {
             command: ETHTOOL_SGRO,
-            data: u32::from(on),
+            data: on.into(),
         };
         self.perform(interface, "SGRO", &mut value)
     }

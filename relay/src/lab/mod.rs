@@ -181,8 +181,8 @@ impl Namespace {
             })
     }
 
-    /// Makes an end of a veth take the frames that an XDP program at the other end redirects to that.
-    pub fn enable_receive_offload(&self, interface: &str) -> Result<(), LabError> {
+    /// Makes an interface take frames that an XDP program redirects to the other end of its veth pair.
+    pub fn take_redirected_frames(&self, interface: &str) -> Result<(), LabError> {
         self.run_in(|| Ethtool::open()?.set_receive_offload(interface, true))?
             .map_err(|source| LabError::Ethtool {
                 namespace: self.name.clone(),
