@@ -6,6 +6,7 @@ use crate::inject::{ipv4, send_packet, udp};
 use crate::lab::{CLIENT, Lab, SERVER, SERVICE, embedded, eventually, net};
 use crate::lifecycle::leave_attached;
 use crate::ping::{answers_within, ping};
+use crate::service::{USER, with_the_rights_of_the_service};
 use relay::driver::xdp_link::Hook;
 use relay::lab::Namespace;
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
@@ -90,7 +91,7 @@ fn send(socket: &UdpSocket, to: IpAddr, sent: &AtomicU64, is_over: &AtomicBool) 
 }
 
 /// Has numbered packets go both ways, each on its own, while something is done to the relay. All have to arrive.
-fn loses_nothing<R>(lab: &Lab, work: impl FnOnce(&AtomicU64) -> R) -> R {
+fn loses_nothing<R>(lab: &Lab, work: impl FnOnce() -> R) -> R {
     assert!(answers_within(&lab.client, SERVICE.into(), QUIET));
     let (client, server) = (
         open(&lab.client, CLIENT, PORT),
@@ -109,7 +110,7 @@ fn loses_nothing<R>(lab: &Lab, work: impl FnOnce(&AtomicU64) -> R) -> R {
             scope.spawn(|| collect(&server, client_within, &is_settled)),
             scope.spawn(|| collect(&client, SERVICE.into(), &is_settled)),
         ];
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&sent[0])));
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work()));
         is_over.store(true, Ordering::Relaxed);
         senders
             .into_iter()
@@ -166,7 +167,7 @@ fn nothing_is_lost_while_relays_come_and_go() {
     let Some(lab) = Lab::new() else { return };
     let pin = Pin::new(&lab);
     let mut relay = lab.start(&pin.key());
-    let mut relay = loses_nothing(&lab, |_| {
+    let mut relay = loses_nothing(&lab, || {
         for signal in [Signal::KILL, Signal::TERM, Signal::KILL, Signal::INT] {
             let before = programs(&lab);
             assert!(before.iter().all(Option::is_some));
@@ -459,4 +460,35 @@ fn another_mode_takes_a_new_attachment() {
     ));
     assert!(stop(&lab, &["--detach"]).status.success());
     assert!(relay.wait().success());
+}
+
+#[test]
+fn the_rights_of_the_service_are_enough_to_stay_and_to_take_over() {
+    let Some(lab) = Lab::new() else { return };
+    let pin = Pin::new(&lab);
+    // As the service file has it made.
+    std::fs::create_dir(&pin.0).unwrap();
+    std::os::unix::fs::chown(&pin.0, Some(USER), Some(USER)).unwrap();
+    let config = lab.configure(&pin.key());
+    let start = || {
+        let relay = Daemon::launch(with_the_rights_of_the_service(&lab), &config);
+        relay.await_line("translating");
+        assert!(!relay.log().contains("WARN"), "{}", relay.log());
+        relay
+    };
+    let mut relay = start();
+    let mut relay = loses_nothing(&lab, || {
+        for signal in [Signal::KILL, Signal::TERM] {
+            relay.signal(signal);
+            relay.wait();
+            std::thread::sleep(QUIET);
+            relay = start();
+            assert!(relay.log().contains("took the place"), "{}", relay.log());
+        }
+        relay
+    });
+    assert!(stop(&lab, &["--detach"]).status.success());
+    assert!(relay.wait().success());
+    assert!(!relay.log().contains("WARN"), "{}", relay.log());
+    assert_eq!(programs(&lab), [None, None]);
 }
