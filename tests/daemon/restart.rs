@@ -302,6 +302,25 @@ fn what_happens_meanwhile_is_counted_by_the_next_relay() {
 }
 
 #[test]
+fn neighbours_are_found_by_the_kernel_while_no_relay_runs() {
+    let Some(lab) = Lab::new() else { return };
+    let pin = Pin::new(&lab);
+    let mut relay = lab.start(&pin.key());
+    relay.signal(Signal::KILL);
+    relay.wait();
+    // Nobody has talked to anybody yet.
+    assert_eq!(ping(&lab.client, SERVICE.into(), 20, INTERVAL).count, 20);
+    let relay = lab.start(&pin.key());
+    let counters = ask(&lab, "stats")["counters"].clone();
+    assert!(
+        counters["xdp_left_to_kernel"].as_u64() > Some(0),
+        "{counters}"
+    );
+    assert_eq!(counters["out_v4_to_v6_packets"], 20);
+    drop(relay);
+}
+
+#[test]
 fn stop_leaves_the_program_and_detach_takes_it_away() {
     let Some(lab) = Lab::new() else { return };
     let pin = Pin::new(&lab);
