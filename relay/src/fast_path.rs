@@ -8,8 +8,9 @@
 //! process begins by putting its own there. What needs a worker is lost meanwhile, and counted as that.
 
 use crate::config::XdpMode;
-use crate::driver::bpf::{AttachedMode, BpfError, Generation, XdpCounters, XdpProgram};
+use crate::driver::bpf::{AttachedMode, BpfError, Generation, XdpProgram};
 use crate::driver::pins::{self, Pins};
+use crate::driver::xdp_counters::XdpCounters;
 use crate::tables::Tables;
 use aya::maps::Map;
 use eam_tables::layout::{self, Egress, List, Memory, Settings, State, Work};

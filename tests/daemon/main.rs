@@ -28,4 +28,5 @@ mod restart;
 mod sctp;
 mod service;
 mod start_up;
+mod stream;
 mod trace;

@@ -7,19 +7,15 @@ use crate::lab::{CLIENT, Lab, SERVER, SERVICE, embedded, eventually, net};
 use crate::lifecycle::leave_attached;
 use crate::ping::{answers_within, ping};
 use crate::service::{USER, with_the_rights_of_the_service};
+use crate::stream::{INTERVAL, PORT, QUIET, assert_all, collect, loses_nothing, open, send};
 use relay::driver::xdp_link::Hook;
-use relay::lab::Namespace;
-use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use rustix::process::Signal;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-const PORT: u16 = 7;
-const INTERVAL: Duration = Duration::from_micros(500);
-const QUIET: Duration = Duration::from_millis(500);
 /// A service whose mapping changes.
 const MOVING: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 
@@ -44,102 +40,6 @@ impl Drop for Pin {
         }
         let _ = std::fs::remove_dir(&self.0);
     }
-}
-
-/// Opens a socket that holds a second's packets.
-fn open(namespace: &Namespace, address: impl Into<IpAddr>, port: u16) -> UdpSocket {
-    let address = SocketAddr::new(address.into(), port);
-    let socket = namespace.run_in(|| UdpSocket::bind(address)).unwrap();
-    let socket = socket.unwrap();
-    set_socket_recv_buffer_size_force(&socket, 8 << 20).unwrap();
-    socket
-        .set_read_timeout(Some(Duration::from_millis(100)))
-        .unwrap();
-    socket
-}
-
-fn number(octets: &[u8]) -> Option<u64> {
-    octets.try_into().ok().map(u64::from_be_bytes)
-}
-
-/// Receives until it is over and nothing comes any more; returns the numbers, and how many packets came from elsewhere.
-fn collect(socket: &UdpSocket, from: IpAddr, is_over: &AtomicBool) -> (Vec<u64>, usize) {
-    let (mut numbers, mut strange) = (Vec::new(), 0);
-    let mut buffer = [0; 64];
-    loop {
-        match socket.recv_from(&mut buffer) {
-            Ok((length, sender)) => match number(&buffer[..length]) {
-                Some(number) if sender.ip() == from => numbers.push(number),
-                Some(_) | None => strange += 1,
-            },
-            Err(_) if is_over.load(Ordering::Relaxed) => return (numbers, strange),
-            Err(_) => {}
-        }
-    }
-}
-
-/// Sends numbers at even intervals until it is over, and returns how many.
-fn send(socket: &UdpSocket, to: IpAddr, sent: &AtomicU64, is_over: &AtomicBool) {
-    let begin = Instant::now();
-    while !is_over.load(Ordering::Relaxed) {
-        let next = sent.load(Ordering::Relaxed);
-        let due = INTERVAL * u32::try_from(next).unwrap();
-        std::thread::sleep(due.saturating_sub(begin.elapsed()));
-        socket.send_to(&next.to_be_bytes(), (to, PORT)).unwrap();
-        sent.store(next + 1, Ordering::Relaxed);
-    }
-}
-
-/// Has numbered packets go both ways, each on its own, while something is done to the relay. All have to arrive.
-fn loses_nothing<R>(lab: &Lab, work: impl FnOnce() -> R) -> R {
-    assert!(answers_within(&lab.client, SERVICE.into(), QUIET));
-    let (client, server) = (
-        open(&lab.client, CLIENT, PORT),
-        open(&lab.server, SERVER, PORT),
-    );
-    let client_within = IpAddr::V6(embedded(CLIENT));
-    let is_over = AtomicBool::new(false);
-    let is_settled = AtomicBool::new(false);
-    let sent = [AtomicU64::new(0), AtomicU64::new(0)];
-    std::thread::scope(|scope| {
-        let senders = [
-            scope.spawn(|| send(&client, SERVICE.into(), &sent[0], &is_over)),
-            scope.spawn(|| send(&server, client_within, &sent[1], &is_over)),
-        ];
-        let receivers = [
-            scope.spawn(|| collect(&server, client_within, &is_settled)),
-            scope.spawn(|| collect(&client, SERVICE.into(), &is_settled)),
-        ];
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work()));
-        is_over.store(true, Ordering::Relaxed);
-        senders
-            .into_iter()
-            .for_each(|sender| sender.join().unwrap());
-        std::thread::sleep(QUIET);
-        is_settled.store(true, Ordering::Relaxed);
-        let received = receivers.map(|receiver| receiver.join().unwrap());
-        let outcome = outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        for (sent, (numbers, strange)) in sent.iter().zip(received) {
-            let sent = sent.load(Ordering::Relaxed);
-            assert!(sent > 100, "{sent}");
-            assert_eq!(strange, 0);
-            assert_all(&numbers, sent);
-        }
-        outcome
-    })
-}
-
-/// Checks that all numbers have come, in order and once.
-fn assert_all(numbers: &[u64], sent: u64) {
-    let gaps: Vec<&[u64]> = numbers
-        .windows(2)
-        .filter(|pair| pair[0] + 1 != pair[1])
-        .collect();
-    let ends = (numbers.first().copied(), numbers.last().copied());
-    assert!(
-        gaps.is_empty() && ends == (Some(0), sent.checked_sub(1)),
-        "{sent} sent; {ends:?} came with gaps at {gaps:?}"
-    );
 }
 
 fn stop(lab: &Lab, more: &[&str]) -> Output {
@@ -302,22 +202,23 @@ fn what_happens_meanwhile_is_counted_by_the_next_relay() {
 }
 
 #[test]
-fn neighbours_are_found_by_the_kernel_while_no_relay_runs() {
-    let Some(lab) = Lab::new() else { return };
-    let pin = Pin::new(&lab);
-    let mut relay = lab.start(&pin.key());
-    relay.signal(Signal::KILL);
-    relay.wait();
-    // Nobody has talked to anybody yet.
-    assert_eq!(ping(&lab.client, SERVICE.into(), 20, INTERVAL).count, 20);
-    let relay = lab.start(&pin.key());
-    let counters = ask(&lab, "stats")["counters"].clone();
-    assert!(
-        counters["xdp_left_to_kernel"].as_u64() > Some(0),
-        "{counters}"
-    );
-    assert_eq!(counters["out_v4_to_v6_packets"], 20);
-    drop(relay);
+fn next_hops_are_found_by_the_kernel_while_no_relay_runs() {
+    for forwarding in ["direct", "kernel"] {
+        let Some(lab) = Lab::new() else { return };
+        let pin = Pin::new(&lab);
+        let config = format!("{}forwarding: {forwarding}", pin.key());
+        let mut relay = lab.start(&config);
+        relay.signal(Signal::KILL);
+        relay.wait();
+        // Nobody has talked to anybody yet, so there are no neighbours.
+        let answers = ping(&lab.client, SERVICE.into(), 20, INTERVAL);
+        assert_eq!(answers.count, 20, "{forwarding}");
+        let _next = lab.start(&config);
+        let counters = ask(&lab, "stats")["counters"].clone();
+        let left = counters["xdp_left_to_kernel"].as_u64();
+        assert!(left > Some(0), "{forwarding}: {counters}");
+        assert_eq!(counters["out_v4_to_v6_packets"], 20, "{forwarding}");
+    }
 }
 
 #[test]

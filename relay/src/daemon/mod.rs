@@ -20,9 +20,10 @@ mod workers;
 
 use crate::config::{Config, FastPath as Choice};
 use crate::control::{Access, Health, ListenError, Listener};
-use crate::driver::bpf::{BpfError, XdpCounters};
+use crate::driver::bpf::BpfError;
 use crate::driver::kernel::{Handover, HandoverError};
 use crate::driver::pins::{PinError, Pins};
+use crate::driver::xdp_counters::XdpCounters;
 use crate::fast_path::Departure;
 use crate::routes::{Mirror, MirrorError};
 use crate::stats::Totals;

@@ -7,22 +7,19 @@
 use super::array::{self, Loadable};
 use super::object::OBJECT;
 use super::pins::{self, PinError, Pins};
+use super::xdp_counters::{self, XdpCounters};
 use super::xdp_link;
 use crate::config::XdpMode;
 use aya::maps::lpm_trie::Key;
 use aya::maps::xdp::XdpMapError;
-use aya::maps::{
-    Array, DevMap, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, PerCpuValues, XskMap,
-};
+use aya::maps::{Array, DevMap, HashMap, LpmTrie, Map, MapData, MapError, XskMap};
 use aya::programs::links::FdLink;
 use aya::programs::xdp::{XdpLink, XdpLinkId};
 use aya::programs::{ProgramError, ProgramInfo, Xdp, xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
 use eam_tables::EamTable;
-use eam_tables::layout::{self, Egress, Port, Settings, State, Work, XdpCounter};
+use eam_tables::layout::{self, Egress, Port, Settings, State, Work};
 use ipnet::Ipv4Net;
-use relay_core::Direction;
-use relay_core::counters::Counters;
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::io;
@@ -176,11 +173,6 @@ pub struct Generation<'a> {
     pub lists: &'a [(Ipv4Net, u32)],
 }
 
-/// The entries of the map of counters: that of the program, and one for a note how much of it has been told.
-const COUNTERS_ENTRIES: u32 = 2;
-const COUNTED: u32 = 0;
-const TOLD: u32 = 1;
-
 /// A loaded program with its maps.
 pub struct XdpProgram {
     ebpf: Ebpf,
@@ -219,7 +211,7 @@ impl XdpProgram {
             .map_max_entries(layout::EAM_V6, entries(v6.slots().len()))
             .map_max_entries(layout::FILTER_V4, entries(v4.filter().len()))
             .map_max_entries(layout::FILTER_V6, entries(v6.filter().len()))
-            .map_max_entries(layout::COUNTERS, COUNTERS_ENTRIES)
+            .map_max_entries(layout::COUNTERS, xdp_counters::ENTRIES)
             .load(OBJECT)
             .map_err(BpfError::Load)?;
         array::fill(&ebpf, layout::EAM_V4, v4.slots())?;
@@ -343,7 +335,7 @@ impl XdpProgram {
     ///
     /// [`BpfError::Map`] if the kernel refuses to tell.
     pub fn counters(&self) -> Result<XdpCounters, BpfError> {
-        XdpCounters::read(self.counters_map()?, COUNTED)
+        XdpCounters::counted(self.counters_map()?)
     }
 
     /// Notes how much of what the program has counted was told by this process; a successor tells the rest.
@@ -353,14 +345,7 @@ impl XdpProgram {
     /// [`BpfError::Map`] if the kernel refuses.
     pub fn set_told(&mut self, told: &XdpCounters) -> Result<(), BpfError> {
         let map = self.ebpf.map_mut(layout::COUNTERS);
-        let map = map.ok_or(BpfError::Missing(layout::COUNTERS))?;
-        let failed = in_map(layout::COUNTERS);
-        let mut map: PerCpuArray<_, [u64; XdpCounter::COUNT]> =
-            PerCpuArray::try_from(map).map_err(&failed)?;
-        let mut values = vec![[0; XdpCounter::COUNT]; map.get(&TOLD, 0).map_err(&failed)?.len()];
-        values[0] = told.0;
-        let values = PerCpuValues::try_from(values).map_err(|error| failed(error.into()))?;
-        map.set(TOLD, values, 0).map_err(failed)
+        told.note(map.ok_or(BpfError::Missing(layout::COUNTERS))?)
     }
 
     fn counters_map(&self) -> Result<&Map, BpfError> {
@@ -540,79 +525,6 @@ impl XdpProgram {
     }
 }
 
-/// What programs have counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct XdpCounters([u64; XdpCounter::COUNT]);
-
-impl Default for XdpCounters {
-    fn default() -> Self {
-        Self([0; XdpCounter::COUNT])
-    }
-}
-
-impl XdpCounters {
-    fn read(map: &Map, index: u32) -> Result<Self, BpfError> {
-        let failed = in_map(layout::COUNTERS);
-        let map: PerCpuArray<_, [u64; XdpCounter::COUNT]> =
-            PerCpuArray::try_from(map).map_err(&failed)?;
-        let mut sum = Self::default();
-        for value in map.get(&index, 0).map_err(&failed)?.iter() {
-            sum.add(&Self(*value));
-        }
-        Ok(sum)
-    }
-
-    /// Returns what the program of an earlier relay has counted and no relay has told, from the map that it has left.
-    ///
-    /// # Errors
-    ///
-    /// [`BpfError::Map`] if the kernel refuses to tell, or the earlier relay counted otherwise.
-    pub fn untold(map: &Map) -> Result<Self, BpfError> {
-        let mut counters = Self::read(map, COUNTED)?;
-        let told = Self::read(map, TOLD)?;
-        for (number, told) in counters.0.iter_mut().zip(told.0) {
-            *number = number.saturating_sub(told);
-        }
-        Ok(counters)
-    }
-
-    /// Adds what another program has counted.
-    pub fn add(&mut self, other: &Self) {
-        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
-            *mine += theirs;
-        }
-    }
-
-    /// Returns one of the numbers.
-    pub fn get(&self, counter: XdpCounter) -> u64 {
-        self.0[counter.index()]
-    }
-
-    /// Adds the packets that were translated to those of the workers.
-    pub fn add_to(&self, verdicts: &mut Counters) {
-        for (direction, packets, octets) in [
-            (
-                Direction::V4ToV6,
-                XdpCounter::PacketsV4ToV6,
-                XdpCounter::OctetsV4ToV6,
-            ),
-            (
-                Direction::V6ToV4,
-                XdpCounter::PacketsV6ToV4,
-                XdpCounter::OctetsV6ToV4,
-            ),
-        ] {
-            verdicts.add_forwarded(direction, self.get(packets), self.get(octets));
-        }
-        verdicts.add_hairpinned(self.get(XdpCounter::Hairpinned));
-    }
-
-    /// Lists all numbers.
-    pub fn iter(&self) -> impl Iterator<Item = (XdpCounter, u64)> + '_ {
-        XdpCounter::ALL.into_iter().zip(self.0)
-    }
-}
-
 fn set_member<K: Pod>(
     set: &mut HashMap<MapData, K, u32>,
     key: K,
@@ -643,7 +555,7 @@ fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, BpfError> {
     program.try_into().map_err(BpfError::Refused)
 }
 
-fn in_map(map: &'static str) -> impl Fn(MapError) -> BpfError {
+pub(super) fn in_map(map: &'static str) -> impl Fn(MapError) -> BpfError {
     move |source| BpfError::Map { map, source }
 }
 

@@ -10,4 +10,5 @@ pub mod netlink;
 pub mod object;
 pub mod pins;
 pub mod prefetch;
+pub mod xdp_counters;
 pub mod xdp_link;
