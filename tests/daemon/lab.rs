@@ -149,7 +149,6 @@ impl Lab {
         .unwrap();
         // What a veth leaves to hardware never happens, and the relay would see checksums that nobody has finished.
         host.disable_transmit_checksum_offload("eth0").unwrap();
-        host.take_redirected_frames("eth0").unwrap();
     }
 
     /// Writes the relay's files; `more` may bring interfaces and a control section of its own.
@@ -172,7 +171,7 @@ impl Lab {
         let config = self.path("relay.yaml");
         std::fs::write(
             &config,
-            format!("{CONFIG}{interfaces}{pin}{more}\n{control}"),
+            format!("{CONFIG}{interfaces}{more}\n{pin}{control}"),
         )
         .unwrap();
         std::fs::write(self.path("eam.yaml"), MAPPINGS).unwrap();

@@ -42,6 +42,20 @@ impl Drop for Pin {
     }
 }
 
+/// A lab in which the XDP program can send to both hosts.
+fn lab() -> Option<Lab> {
+    let lab = Lab::new()?;
+    for host in [&lab.client, &lab.server] {
+        host.take_redirected_frames("eth0").unwrap();
+    }
+    Some(lab)
+}
+
+fn add_north(lab: &Lab) {
+    lab.add_north(1, 1);
+    lab.client.take_redirected_frames("eth0").unwrap();
+}
+
 fn stop(lab: &Lab, more: &[&str]) -> Output {
     let mut command = lab.relay.command(tests::siit_relay().to_str().unwrap());
     let socket = lab.socket();
@@ -64,7 +78,7 @@ fn refused(mut daemon: Daemon, why: &str) {
 
 #[test]
 fn nothing_is_lost_while_relays_come_and_go() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = lab() else { return };
     let pin = Pin::new(&lab);
     let mut relay = lab.start(&pin.key());
     let mut relay = loses_nothing(&lab, || {
@@ -98,7 +112,7 @@ fn nothing_is_lost_while_relays_come_and_go() {
 
 #[test]
 fn the_next_relay_has_mappings_of_its_own() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = lab() else { return };
     let pin = Pin::new(&lab);
     for address in ["2001:db8:12:34::2/64", "2001:db8:12:34::3/64"] {
         lab.server.add_address("eth0", net(address)).unwrap();
@@ -161,7 +175,7 @@ fn the_next_relay_has_mappings_of_its_own() {
 
 #[test]
 fn what_happens_meanwhile_is_counted_by_the_next_relay() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = lab() else { return };
     let pin = Pin::new(&lab);
     let mut relay = lab.start(&pin.key());
     let server = open(&lab.server, SERVER, PORT);
@@ -204,7 +218,7 @@ fn what_happens_meanwhile_is_counted_by_the_next_relay() {
 #[test]
 fn next_hops_are_found_by_the_kernel_while_no_relay_runs() {
     for forwarding in ["direct", "kernel"] {
-        let Some(lab) = Lab::new() else { return };
+        let Some(lab) = lab() else { return };
         let pin = Pin::new(&lab);
         let config = format!("{}forwarding: {forwarding}", pin.key());
         let mut relay = lab.start(&config);
@@ -223,7 +237,7 @@ fn next_hops_are_found_by_the_kernel_while_no_relay_runs() {
 
 #[test]
 fn stop_leaves_the_program_and_detach_takes_it_away() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = lab() else { return };
     let pin = Pin::new(&lab);
     let mut relay = lab.start(&pin.key());
     assert!(answers_within(&lab.client, SERVICE.into(), QUIET));
@@ -251,7 +265,7 @@ fn stop_leaves_the_program_and_detach_takes_it_away() {
 
 #[test]
 fn without_a_pin_or_a_fast_path_nothing_stays() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = lab() else { return };
     let pin = Pin::new(&lab);
     let mut relay = lab.start(&pin.key());
     relay.signal(Signal::KILL);
@@ -279,7 +293,7 @@ fn without_a_pin_or_a_fast_path_nothing_stays() {
 
 #[test]
 fn a_program_of_somebody_else_is_left_alone_and_nothing_stays() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = lab() else { return };
     let pin = Pin::new(&lab);
     let theirs = leave_attached(&lab, "south", "other_prog", Hook::Driver);
     refused(
@@ -291,7 +305,7 @@ fn a_program_of_somebody_else_is_left_alone_and_nothing_stays() {
 
 #[test]
 fn two_relays_on_one_interface_are_refused() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = lab() else { return };
     let pin = Pin::new(&lab);
     let other = Pin(pin.0.with_extension("other"));
     let mut first = lab.start(&pin.key());
@@ -319,14 +333,14 @@ fn two_relays_on_one_interface_are_refused() {
 
 #[test]
 fn an_interface_that_was_made_anew_gets_the_program_again() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = lab() else { return };
     let pin = Pin::new(&lab);
     let mut relay = lab.start(&pin.key());
     relay.signal(Signal::KILL);
     relay.wait();
     let index = lab.relay.interface_index("north").unwrap();
     lab.relay_ip("link del north");
-    lab.add_north(1, 1);
+    add_north(&lab);
     let mut relay = lab.start(&pin.key());
     assert_ne!(lab.relay.interface_index("north").unwrap(), index);
     assert!(!pin.0.join(format!("link-{index}")).exists());
@@ -340,7 +354,7 @@ fn an_interface_that_was_made_anew_gets_the_program_again() {
     relay.await_line("north: the interface has gone");
     relay.signal(Signal::TERM);
     assert!(relay.wait().success());
-    lab.add_north(1, 1);
+    add_north(&lab);
     let mut relay = lab.start(&pin.key());
     assert!(answers_within(
         &lab.client,
@@ -354,7 +368,7 @@ fn an_interface_that_was_made_anew_gets_the_program_again() {
 
 #[test]
 fn another_mode_takes_a_new_attachment() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = lab() else { return };
     let pin = Pin::new(&lab);
     let interfaces = |mode: &str| {
         format!(
@@ -384,7 +398,7 @@ fn another_mode_takes_a_new_attachment() {
 
 #[test]
 fn the_rights_of_the_service_are_enough_to_stay_and_to_take_over() {
-    let Some(lab) = Lab::new() else { return };
+    let Some(lab) = lab() else { return };
     let pin = Pin::new(&lab);
     // As the service file has it made.
     std::fs::create_dir(&pin.0).unwrap();
