@@ -183,16 +183,28 @@ impl Counters {
             .sum()
     }
 
-    /// Checks that each frame claimed was received or lost for a reason, that each received became of something, and that each
-    /// packet translated went somewhere.
+    /// Returns the number of packets that left without the kernel's help, by whichever way.
+    pub(crate) fn sent(&self) -> u64 {
+        self.get("transmitted_frames") + self.get("xdp_forwarded")
+    }
+
+    /// Checks that each frame claimed was sent on at once, received by a worker or lost for a reason, that each received became of
+    /// something, and that each packet translated went somewhere.
     pub(crate) fn assert_balanced(&self) {
         let unread = self.sum("lost_receive_");
         assert_eq!(
-            self.get("xdp_redirected"),
+            self.get("xdp_redirected") + self.sum("xdp_punt_"),
             self.get("received_frames") + unread,
             "{self:?}"
         );
+        let at_once = self.get("xdp_v4_to_v6_packets") + self.get("xdp_v6_to_v4_packets");
+        assert_eq!(
+            at_once,
+            self.get("xdp_forwarded") + self.get("xdp_left_to_kernel"),
+            "{self:?}"
+        );
         let forwarded = self.get("out_v4_to_v6_packets") + self.get("out_v6_to_v4_packets");
+        let forwarded = forwarded - at_once;
         let settled = forwarded + self.sum("drop_") + self.sum("pass_") + self.get("lost_errors");
         assert_eq!(self.get("received_frames"), settled, "{self:?}");
         // Packets that were split left as fragments instead, and errors about dropped packets left besides.
