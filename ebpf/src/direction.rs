@@ -7,7 +7,9 @@ use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
 use eam_tables::layout::{Port, Work, XdpCounter};
 use relay_core::{NotPlain, PassReason, PuntReason, Rewrite, Translator};
 
-use crate::{frame::Frame, maps, next_hop, perform, surroundings::Surroundings};
+use crate::{
+    described::Described, frame::Frame, maps, next_hop, perform, surroundings::Surroundings,
+};
 
 /// Processes the packet behind a link header of `network` octets; returns what the kernel is told to do with the frame.
 #[inline(always)]
@@ -24,7 +26,10 @@ pub(crate) fn process(context: &XdpContext, port: &Port, network: usize, is_v4: 
         SENT => xdp_action::XDP_REDIRECT,
         SENT_BACK => xdp_action::XDP_TX,
         LEFT_TO_KERNEL => xdp_action::XDP_PASS,
-        reason => give_away(context, port, reason.wrapping_sub(FIRST_REASON) as usize),
+        reason => {
+            let reason = reason.wrapping_sub(FIRST_REASON) as usize;
+            give_away(context, port, network, is_v4, reason)
+        }
     }
 }
 
@@ -122,11 +127,7 @@ fn try_forward(
         return Err(PuntReason::Length);
     }
     let outcome = match maps::settings().work() {
-        Work::Translate => {
-            perform::for_kernel(context, network, described).ok_or(PuntReason::NextHop)?;
-            maps::count(XdpCounter::LeftToKernel, 1);
-            LEFT_TO_KERNEL
-        }
+        Work::Translate => return leave_to_kernel(context, network, is_v4, described),
         Work::Forward | Work::Steer => {
             perform::for_hop(context, network, hop, described).ok_or(PuntReason::NextHop)?;
             maps::count(XdpCounter::Forwarded, 1);
@@ -138,21 +139,49 @@ fn try_forward(
             }
         }
     };
+    count(is_v4, described);
+    Ok(outcome)
+}
+
+/// Performs what is described, and leaves the packet to the kernel.
+#[inline(always)]
+fn leave_to_kernel(
+    context: &XdpContext,
+    network: usize,
+    is_v4: bool,
+    described: &mut Described,
+) -> Result<Outcome, PuntReason> {
+    perform::for_kernel(context, network, described).ok_or(PuntReason::NextHop)?;
+    maps::count(XdpCounter::LeftToKernel, 1);
+    count(is_v4, described);
+    Ok(LEFT_TO_KERNEL)
+}
+
+/// As [`leave_to_kernel`], for what has no next hop, when there is no worker to find one.
+#[inline(never)]
+fn leave_orphan_to_kernel(context: &XdpContext, network: usize, is_v4: bool) -> Outcome {
+    let described = maps::described().ok_or(PuntReason::NextHop);
+    let left = described.and_then(|described| leave_to_kernel(context, network, is_v4, described));
+    outcome(left.map_err(XdpCounter::from))
+}
+
+/// Counts a packet that has been translated.
+#[inline(always)]
+fn count(is_v4: bool, described: &Described) {
     let (packets, octets) = match is_v4 {
         true => (XdpCounter::PacketsV4ToV6, XdpCounter::OctetsV4ToV6),
         false => (XdpCounter::PacketsV6ToV4, XdpCounter::OctetsV6ToV4),
     };
     maps::count(packets, 1);
-    maps::count(octets, u64::from(length));
+    maps::count(octets, u64::from(described.length()));
     if !is_v4 && described.is_v6 != 0 {
         maps::count(XdpCounter::Hairpinned, 1);
     }
-    Ok(outcome)
 }
 
 /// Gives a frame, which is as it came, to who can do more.
 #[inline(always)]
-fn give_away(context: &XdpContext, port: &Port, reason: usize) -> u32 {
+fn give_away(context: &XdpContext, port: &Port, network: usize, is_v4: bool, reason: usize) -> u32 {
     if reason == XdpCounter::OwnAddress.index() || reason == XdpCounter::NotOurs.index() {
         maps::count_at(reason, 1);
         return xdp_action::XDP_PASS;
@@ -161,6 +190,11 @@ fn give_away(context: &XdpContext, port: &Port, reason: usize) -> u32 {
     if socket.is_some_and(maps::redirect) {
         maps::count_at(reason, 1);
         xdp_action::XDP_REDIRECT
+    } else if reason == XdpCounter::PuntNextHop.index()
+        && leave_orphan_to_kernel(context, network, is_v4) == LEFT_TO_KERNEL
+    {
+        // Nobody serves the queue, as while no daemon runs; the packet has been described.
+        xdp_action::XDP_PASS
     } else {
         maps::count(XdpCounter::NoSocket, 1);
         xdp_action::XDP_DROP

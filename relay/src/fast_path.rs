@@ -3,17 +3,23 @@
 //! A generation is a program with tables of its own: publishing one means loading a new program and putting it in the old one's
 //! place, so no frame sees a mixture. What changes without a reload (ports, next hops, the machine's own addresses) goes into the
 //! maps of the program in force, and into those of its successor before that takes over.
+//!
+//! A program that translates stays on its interfaces when the process ends, if there is a place to pin it, and the next
+//! process begins by putting its own there. What needs a worker is lost meanwhile, and counted as that.
 
 use crate::config::XdpMode;
-use crate::driver::bpf::{AttachedMode, BpfError, Generation, XdpCounters, XdpProgram};
+use crate::driver::bpf::{AttachedMode, BpfError, Generation, XdpProgram};
+use crate::driver::pins::{self, Pins};
+use crate::driver::xdp_counters::XdpCounters;
 use crate::tables::Tables;
+use aya::maps::Map;
 use eam_tables::layout::{self, Egress, List, Memory, Settings, State, Work};
 use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
-use tracing::warn;
+use tracing::{info, warn};
 
 /// How long a program may still be at work on a frame after it was replaced, by far.
 const GRACE: Duration = Duration::from_secs(1);
@@ -38,7 +44,20 @@ pub struct FastPath {
     retired: Vec<(Instant, XdpProgram)>,
     /// What programs before those have counted.
     counted: XdpCounters,
+    /// Where programs stay that translate.
+    pins: Option<Pins>,
+    /// Where the program of an earlier relay counted that this one has replaced, and since when.
+    inherited: Option<(Instant, Map)>,
     known: Known,
+}
+
+/// What becomes of the program when the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// It goes on, if it is pinned.
+    Stay,
+    /// It goes, too.
+    Detach,
 }
 
 /// What each program is told anew.
@@ -53,7 +72,7 @@ struct Known {
 
 impl FastPath {
     /// Begins with the program of the first generation, which is attached to nothing yet.
-    pub fn new(program: XdpProgram) -> Self {
+    pub fn new(program: XdpProgram, pins: Option<Pins>) -> Self {
         let state = State {
             epoch: 1,
             patience: PATIENCE,
@@ -63,6 +82,8 @@ impl FastPath {
             program,
             retired: Vec::new(),
             counted: XdpCounters::default(),
+            pins,
+            inherited: None,
             known: Known {
                 state,
                 ..Known::default()
@@ -107,7 +128,49 @@ impl FastPath {
         interface_index: u32,
         mode: XdpMode,
     ) -> Result<AttachedMode, BpfError> {
-        self.program.attach(interface, interface_index, mode)
+        let pins = self.pins.as_ref();
+        if let (None, Some(pins)) = (&self.inherited, pins) {
+            self.inherited = pins.counters().map(|map| (Instant::now(), map));
+        }
+        self.program.attach(interface, interface_index, mode, pins)
+    }
+
+    /// Says how an earlier relay has left its program on an interface, if it has.
+    ///
+    /// # Errors
+    ///
+    /// [`BpfError::Pin`] if that cannot be found out.
+    pub fn left_on(&self, interface_index: u32) -> Result<Option<AttachedMode>, BpfError> {
+        let Some(pins) = &self.pins else {
+            return Ok(None);
+        };
+        let left = pins.link(interface_index)?;
+        Ok(left.map(|(_, mode)| mode))
+    }
+
+    /// Has the program stay when the process ends, if it translates. Called when it is attached to all interfaces; what an
+    /// earlier relay has left on others is detached.
+    ///
+    /// # Errors
+    ///
+    /// [`BpfError::Pin`] if the kernel refuses.
+    pub fn settle(&mut self) -> Result<(), BpfError> {
+        let Some(pins) = &self.pins else {
+            return Ok(());
+        };
+        for index in pins.links()? {
+            if !self.program.interfaces().any(|own| own == index) {
+                info!(
+                    "interface {index}: detaching what an earlier relay has left; it is none of this one's"
+                );
+                pins.remove_link(index)?;
+                pins::await_detached(index);
+            }
+        }
+        match self.program.translates() {
+            true => self.program.pin(pins),
+            false => self.program.unpin(pins),
+        }
     }
 
     /// Follows the network: the machine's addresses, the interfaces by which frames can leave, and routes, of which it is enough
@@ -202,7 +265,13 @@ impl FastPath {
         program.take_over(&mut self.program)?;
         let old = std::mem::replace(&mut self.program, program);
         self.retired.push((Instant::now(), old));
-        Ok(())
+        let Some(pins) = &self.pins else {
+            return Ok(());
+        };
+        match self.program.translates() {
+            true => self.program.pin(pins),
+            false => self.program.unpin(pins),
+        }
     }
 
     /// Returns the neighbours, by interface index and address, to which frames have gone since the last call, nearly.
@@ -214,9 +283,19 @@ impl FastPath {
         self.program.take_used_neighbours()
     }
 
-    /// Reads the last numbers of replaced programs and lets go of them.
+    /// Reads the last numbers of replaced programs and lets go of them; notes for a successor what has been counted.
     pub fn reclaim(&mut self, now: Instant) {
-        let due = |(since, _): &mut (Instant, XdpProgram)| now.duration_since(*since) >= GRACE;
+        if let Err(error) = self.note() {
+            warn!("{error}");
+        }
+        let is_due = |since: &Instant| now.duration_since(*since) >= GRACE;
+        if let Some((_, map)) = self.inherited.take_if(|(since, _)| is_due(since)) {
+            match XdpCounters::untold(&map) {
+                Ok(counters) => self.counted.add(&counters),
+                Err(error) => warn!("the counters of the earlier relay's program: {error}"),
+            }
+        }
+        let due = |(since, _): &mut (Instant, XdpProgram)| is_due(since);
         for (_, program) in self.retired.extract_if(.., due) {
             match program.counters() {
                 Ok(counters) => self.counted.add(&counters),
@@ -230,13 +309,34 @@ impl FastPath {
         &self.program
     }
 
-    /// Returns all that the programs have counted.
+    /// Notes what the program has counted so far, if there may be a successor to tell what comes after.
+    fn note(&mut self) -> Result<(), BpfError> {
+        match self.stays() {
+            true => self.program.set_told(&self.program.counters()?),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether the program stays when the process ends.
+    fn stays(&self) -> bool {
+        self.pins.is_some() && self.program.translates()
+    }
+
+    /// Returns all that the programs have counted, and what that of an earlier relay has counted while none ran.
     ///
     /// # Errors
     ///
     /// [`BpfError::Map`] if the kernel refuses to tell.
     pub fn counters(&self) -> Result<XdpCounters, BpfError> {
         let mut sum = self.counted;
+        // What an earlier relay has counted otherwise is warned of when it is let go.
+        if let Some(Ok(counters)) = self
+            .inherited
+            .as_ref()
+            .map(|(_, map)| XdpCounters::untold(map))
+        {
+            sum.add(&counters);
+        }
         for (_, program) in &self.retired {
             sum.add(&program.counters()?);
         }
@@ -244,19 +344,41 @@ impl FastPath {
         Ok(sum)
     }
 
-    /// Detaches the program everywhere and returns all that was counted.
+    /// Leaves the program to itself, or detaches it everywhere; returns all that was counted.
     ///
     /// # Errors
     ///
-    /// [`BpfError::Map`] if the kernel refuses to tell; the program is detached even then.
-    pub fn detach(self) -> Result<XdpCounters, BpfError> {
-        let mut sum = self.counted;
-        let outcome = self.program.detach();
-        for (_, program) in self.retired {
-            sum.add(&program.counters()?);
+    /// [`BpfError`] if the kernel refuses to tell; the program is left or detached even then.
+    pub fn end(mut self, departure: Departure) -> Result<XdpCounters, BpfError> {
+        if self.stays() && departure == Departure::Stay {
+            let sockets = self.known.sockets.keys().copied();
+            let forgotten = self.program.forget_sockets(sockets);
+            let state = State {
+                is_watched: 0,
+                ..self.known.state
+            };
+            let told = self.program.set_state(&state);
+            let counters = self.counters();
+            let noted = self.note();
+            if let Some(pins) = &self.pins {
+                let directory = pins.directory().display();
+                info!(
+                    "XDP program left at work, pinned in {directory}; `siit-relay stop --detach` takes it away"
+                );
+            }
+            return forgotten.and(told).and(noted).and(counters);
         }
-        sum.add(&outcome?);
-        Ok(sum)
+        let counters = self.counters();
+        let removed = self.pins.as_ref().map(Pins::remove_all).transpose();
+        let indices: Vec<u32> = self.program.interfaces().collect();
+        drop(self.program);
+        // Without a pin the kernel has done it when the link was closed.
+        if let Ok(Some(_)) = removed {
+            indices.into_iter().for_each(pins::await_detached);
+        }
+        info!("XDP program detached");
+        removed?;
+        counters
     }
 }
 

@@ -235,7 +235,7 @@ fn a_dead_relays_socket_is_replaced_and_a_live_ones_refused() {
     lab.relay_ip("link set dev west up");
     let config = lab.path("other.yaml");
     let text = format!(
-        "prefix: 2001:db8:47::/96\ninterfaces: [{{ name: west }}]\ncontrol: {{ socket: {:?}, metrics: off }}\n",
+        "prefix: 2001:db8:47::/96\ninterfaces: [{{ name: west }}]\npin: off\ncontrol: {{ socket: {:?}, metrics: off }}\n",
         lab.socket()
     );
     std::fs::write(&config, text).unwrap();

@@ -159,13 +159,22 @@ impl Lab {
             true => String::new(),
             false => format!("control: {{ socket: {:?}, metrics: off }}\n", self.socket()),
         };
+        // What a test leaves on its interfaces goes with its process, unless it is about that.
+        let pin = match more.contains("pin:") {
+            true => "",
+            false => "pin: off\n",
+        };
         let interfaces = if more.contains("interfaces:") {
             ""
         } else {
             INTERFACES
         };
         let config = self.path("relay.yaml");
-        std::fs::write(&config, format!("{CONFIG}{interfaces}{more}\n{control}")).unwrap();
+        std::fs::write(
+            &config,
+            format!("{CONFIG}{interfaces}{more}\n{pin}{control}"),
+        )
+        .unwrap();
         std::fs::write(self.path("eam.yaml"), MAPPINGS).unwrap();
         config
     }

@@ -90,7 +90,7 @@ fn a_relay_that_was_killed_is_replaced_within_three_seconds() {
 
 /// Loads the relay's program under the name `name`, which has as many letters, and attaches it as a process would on a
 /// kernel without BPF links: it stays when the loader is gone.
-fn leave_attached(lab: &Lab, interface: &str, name: &str, hook: Hook) -> u32 {
+pub(crate) fn leave_attached(lab: &Lab, interface: &str, name: &str, hook: Hook) -> u32 {
     assert_eq!(name.len(), layout::PROGRAM.len());
     let mut object = OBJECT.to_vec();
     let positions: Vec<usize> = object

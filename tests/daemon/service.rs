@@ -4,10 +4,14 @@ use crate::control::ask;
 use crate::daemon::Daemon;
 use crate::lab::{Lab, SERVICE};
 use crate::ping::ping;
+use relay::lab::Command;
 use rustix::process::Signal;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
+
+/// A user, and its group, without any rights.
+pub(crate) const USER: u32 = 4711;
 
 /// The manager's end.
 struct Manager {
@@ -104,10 +108,8 @@ fn a_log_of_json_is_json() {
     }
 }
 
-/// The rights that the service file gives are enough, without being root.
-#[test]
-fn the_rights_of_the_service_are_enough() {
-    let Some(lab) = Lab::new() else { return };
+/// Returns a command that runs the relay with the rights that the service file gives, without being root.
+pub(crate) fn with_the_rights_of_the_service(lab: &Lab) -> Command<'_> {
     let unit = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../packaging/systemd/siit-relay.service"
@@ -122,26 +124,29 @@ fn the_rights_of_the_service_are_enough() {
         .map(|capability| capability.replace("CAP_", "+").to_lowercase())
         .collect();
     let kept = kept.join(",");
-    let config = lab.configure("");
     let program = lab.path("siit-relay");
-    std::fs::copy(tests::siit_relay(), &program).unwrap();
+    if !program.exists() {
+        std::fs::copy(tests::siit_relay(), &program).unwrap();
+    }
     let open = std::fs::Permissions::from_mode(0o777);
     std::fs::set_permissions(program.parent().unwrap(), open).unwrap();
+    let (user, group) = (USER.to_string(), USER.to_string());
     let mut command = lab.relay.command("setpriv");
     command
-        .args([
-            "--reuid",
-            "4711",
-            "--regid",
-            "4711",
-            "--clear-groups",
-            "--no-new-privs",
-        ])
+        .args(["--reuid", &user, "--regid", &group])
+        .args(["--clear-groups", "--no-new-privs"])
         .args(["--bounding-set", &format!("-all,{kept}")])
         .args(["--inh-caps", &format!("-all,{kept}")])
         .args(["--ambient-caps", &format!("-all,{kept}")])
         .arg(program);
-    let mut daemon = Daemon::launch(command, &config);
+    command
+}
+
+#[test]
+fn the_rights_of_the_service_are_enough() {
+    let Some(lab) = Lab::new() else { return };
+    let config = lab.configure("");
+    let mut daemon = Daemon::launch(with_the_rights_of_the_service(&lab), &config);
     daemon.await_line("translating");
     assert_eq!(
         ping(&lab.client, SERVICE.into(), 20, Duration::from_millis(2)).count,

@@ -4,7 +4,7 @@ use crate::lab::{Lab, MACS, PORTS};
 use aya::TestRunOptions;
 use eam_tables::layout::{Egress, Memory, Port, Work, XdpCounter};
 use relay::config::{Config, OwnAddresses};
-use relay::driver::bpf::XdpCounters;
+use relay::driver::xdp_counters::XdpCounters;
 use relay::fast_path::{self, FastPath, Wishes};
 use relay::memory::MemoryFrame;
 use relay::paths::{Live, Senders};
@@ -117,7 +117,7 @@ impl Twins {
             mtu_v6: config.mtu.ipv6,
         };
         let program = fast_path::prepare(&tables, wishes).unwrap_or_else(|error| panic!("{error}"));
-        let mut fast_path = FastPath::new(program);
+        let mut fast_path = FastPath::new(program, None);
         let mut mirror = Mirror::open().expect("the kernel's routes");
         let indices = PORTS
             .map(|name| lab.relay.interface_index(name).expect("the port"))

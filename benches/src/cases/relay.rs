@@ -54,6 +54,7 @@ fn configuration(directory: &Path, processor: usize, fast_path: &str) -> String 
          interfaces:\n\
          \x20 - name: {NORTH}\n\
          \x20 - name: {SOUTH}\n\
+         pin: off\n\
          control: {{ socket: {socket:?} }}\n\
          workers: {{ cpus: [{processor}] }}\n"
     )

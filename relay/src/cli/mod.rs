@@ -10,6 +10,7 @@ mod explain;
 mod query;
 mod rule;
 mod run;
+mod stop;
 mod top;
 mod trace;
 mod translate;
@@ -154,6 +155,21 @@ enum Command {
     Drain(SocketArguments),
     /// Have traffic come again: /readyz says yes
     Undrain(SocketArguments),
+    /// Stop the running relay, and wait until it has ended
+    ///
+    /// With `pin` in its configuration and `fast_path: xdp`, the XDP program goes on translating, until the next relay puts
+    /// its own in that place.
+    Stop {
+        /// The control socket of the running relay; without it, that of --config
+        #[arg(long, value_name = "PATH")]
+        socket: Option<PathBuf>,
+        /// The configuration of the relay
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Detach the XDP program, too, and leave nothing behind; with --config also when no relay is running
+        #[arg(long)]
+        detach: bool,
+    },
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -261,6 +277,11 @@ impl Command {
             Self::Undrain(socket) => {
                 ask::ask(&socket, &Request::Undrain {}, &mut output, ask::drain)
             }
+            Self::Stop {
+                socket,
+                config,
+                detach,
+            } => stop::run(socket, config.as_deref(), detach, &mut output),
             Self::Completions { shell } => {
                 // The generator panics when it cannot write, so it writes to memory.
                 let mut script = Vec::new();

@@ -27,6 +27,7 @@ impl Config {
             interfaces,
             fast_path,
             forwarding,
+            pin,
             mtu,
             icmp,
             control,
@@ -36,6 +37,7 @@ impl Config {
         policy.identification_key = self.policy.identification_key;
         let restarts = [
             ("interfaces", !are_same(&self.interfaces, &interfaces)),
+            ("pin", self.pin != pin),
             ("control.socket", self.control.socket != control.socket),
             ("control.group", self.control.group != control.group),
             ("control.metrics", self.control.metrics != control.metrics),
@@ -51,6 +53,7 @@ impl Config {
             interfaces: self.interfaces.clone(),
             fast_path,
             forwarding,
+            pin: self.pin.clone(),
             mtu,
             icmp,
             control: self.control.clone(),

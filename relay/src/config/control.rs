@@ -2,7 +2,7 @@
 
 use super::ControlPoints;
 use super::keys::CONTROL;
-use super::section::{Problems, Section, auto_or};
+use super::section::{Problems, Section, auto_or, off_or};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -26,16 +26,6 @@ pub(super) fn control(top: &mut Section, problems: &mut Problems) -> ControlPoin
         group: section.parsed("group", None, problems, auto_or(group)),
         metrics: section.parsed("metrics", Some(DEFAULT_METRICS), problems, off_or(metrics)),
         watch: section.choice("watch", false, &on_off, problems, &[]),
-    }
-}
-
-/// Returns a parser of either the word `off` or something else.
-fn off_or<T, E>(
-    parse: impl FnOnce(&str) -> Result<T, E>,
-) -> impl FnOnce(&str) -> Result<Option<T>, E> {
-    move |text| match text {
-        "off" => Ok(None),
-        _ => parse(text).map(Some),
     }
 }
 

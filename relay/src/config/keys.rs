@@ -1,6 +1,6 @@
 //! The keys that `relay.yaml` may have, section by section, in the order of `docs/configuration.md`.
 
-pub(super) const TOP: [&str; 13] = [
+pub(super) const TOP: [&str; 14] = [
     "role",
     "prefix",
     "eam",
@@ -10,6 +10,7 @@ pub(super) const TOP: [&str; 13] = [
     "interfaces",
     "fast_path",
     "forwarding",
+    "pin",
     "translation",
     "icmp",
     "control",

@@ -41,6 +41,8 @@ pub struct Config {
     pub fast_path: FastPath,
     /// Who finds the next hops of translated packets.
     pub forwarding: Forwarding,
+    /// The directory in a BPF file system that keeps the XDP program while no relay runs; `None` for none.
+    pub pin: Option<PathBuf>,
     /// The MTUs in octets that take the place of those of next hops and interfaces.
     pub mtu: MtuOverride,
     /// ICMP errors: how many, and from which addresses.

@@ -5,7 +5,7 @@
 use super::control::control;
 use super::interfaces::interfaces;
 use super::keys::{ICMP, MTU, OWN, TOP, TRANSLATION, WORKERS};
-use super::section::{Problems, Section, auto_or, number, scalar};
+use super::section::{Problems, Section, auto_or, number, off_or, scalar};
 use super::tree::{self, Content};
 use super::{Config, FastPath, Forwarding, IcmpErrors, MtuOverride, OwnAddresses, SourceChoice};
 use eam_tables::{PrefixSet4, Problem, parse_ipv4_prefix, parse_ipv6_prefix};
@@ -61,6 +61,9 @@ pub(super) fn read(path: &Path, text: &str) -> Contents {
     }
 }
 
+/// Where the XDP program is pinned unless the configuration says otherwise.
+const DEFAULT_PIN: &str = "/sys/fs/bpf/siit-relay";
+
 /// The highest number of a processor that the kernel's interface takes in its usual form.
 const MAX_CPU: u32 = 1023;
 
@@ -97,6 +100,7 @@ fn config(mut top: Section, eam: Vec<PathBuf>, problems: &mut Problems) -> Optio
         problems,
         &[],
     );
+    let pin = top.parsed("pin", Some(DEFAULT_PIN.into()), problems, off_or(pin));
     let (policy, mtu) = translation(&mut top, prefix.unwrap_or(Prefix::WELL_KNOWN), problems);
     let (icmp, interface_object) = icmp(&mut top, problems);
     let policy = Policy {
@@ -116,11 +120,19 @@ fn config(mut top: Section, eam: Vec<PathBuf>, problems: &mut Problems) -> Optio
         interfaces,
         fast_path,
         forwarding,
+        pin,
         mtu,
         icmp,
         control,
         cpus: cpus.map(|cpus| cpus.into_iter().map(|cpu| cpu as usize).collect()),
     })
+}
+
+fn pin(text: &str) -> Result<PathBuf, &'static str> {
+    match Path::new(text) {
+        path if path.is_absolute() => Ok(path.to_owned()),
+        _ => Err("must be `off` or an absolute path in a BPF file system"),
+    }
 }
 
 /// Reads `eam`: one path or a list of them, relative to the configuration file.

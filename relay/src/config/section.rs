@@ -334,3 +334,13 @@ pub(super) fn auto_or<T, E>(
         _ => parse(text).map(Some),
     }
 }
+
+/// Returns a parser of either the word `off` or something else.
+pub(super) fn off_or<T, E>(
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> impl FnOnce(&str) -> Result<Option<T>, E> {
+    move |text| match text {
+        "off" => Ok(None),
+        _ => parse(text).map(Some),
+    }
+}

@@ -1,6 +1,7 @@
 //! What the serving threads share with the control thread.
 
 use super::snapshot::Snapshot;
+use crate::fast_path::Departure;
 use crate::worker::Shared;
 use crossbeam::channel::{RecvTimeoutError, Sender, bounded};
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,8 @@ pub enum Command {
     Edit(Edit, Sender<Result<Change, Refusal>>),
     /// Have all packets go by the workers, where they can be looked at, or no longer.
     Watch(bool, Sender<()>),
+    /// End, and leave the program at work or take it along.
+    Stop(Departure, Sender<()>),
 }
 
 /// All packets go by the workers. Dropping it ends that.
@@ -220,6 +223,15 @@ impl Access {
     /// [`Refusal`] says why it cannot be.
     pub fn edit(&self, edit: Edit) -> Result<Change, Refusal> {
         self.ask(LONG_PATIENCE, |reply| Command::Edit(edit, reply))?
+    }
+
+    /// Has the relay stop. The answer comes when it begins to.
+    ///
+    /// # Errors
+    ///
+    /// The control thread does not answer.
+    pub fn stop(&self, departure: Departure) -> Result<(), Refusal> {
+        self.ask(PATIENCE, |reply| Command::Stop(departure, reply))
     }
 
     fn ask<T>(

@@ -4,6 +4,7 @@ use super::access::{Access, Change, Edit, Refusal};
 use super::protocol::{Answer, Item, Request};
 use super::snapshot::Snapshot;
 use super::trace::{self, Wanted};
+use crate::fast_path::Departure;
 use eam_tables::Eam;
 use relay_core::AddressMap;
 use serde_json::{Value, json};
@@ -23,6 +24,14 @@ pub(super) fn answer(
         Request::Reload {} => access.reload().map(change),
         Request::Drain {} => Ok(drain(access, true)),
         Request::Undrain {} => Ok(drain(access, false)),
+        Request::Stop { detach } => {
+            let departure = match detach {
+                true => Departure::Detach,
+                false => Departure::Stay,
+            };
+            let stopped = access.stop(departure);
+            stopped.map(|()| json!({ "process": std::process::id() }))
+        }
         Request::EamList {} => Ok(list(access, client)?),
         Request::EamGet { address } => get(access, *address),
         Request::Trace {

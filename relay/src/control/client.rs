@@ -1,8 +1,11 @@
 //! The other end of the control socket: what the command line asks with.
 
 use super::protocol::{Answer, Line, Request};
+use rustix::net::sockopt::socket_peercred;
+use rustix::process::{PidfdFlags, pidfd_open};
 use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -57,6 +60,16 @@ impl Client {
         Ok(Self {
             reader: BufReader::new(stream),
         })
+    }
+
+    /// Returns a descriptor that becomes readable when the relay's process has ended.
+    ///
+    /// # Errors
+    ///
+    /// It has ended already, or the kernel does not tell.
+    pub fn process(&self) -> io::Result<OwnedFd> {
+        let peer = socket_peercred(self.reader.get_ref())?;
+        Ok(pidfd_open(peer.pid, PidfdFlags::empty())?)
     }
 
     /// Sends a request; gives every item to `take` and returns the last line of the answer.

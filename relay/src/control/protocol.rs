@@ -28,6 +28,12 @@ pub enum Request {
     Drain {},
     /// Have traffic come again.
     Undrain {},
+    /// End.
+    Stop {
+        /// Whether the XDP program is detached, too.
+        #[serde(default)]
+        detach: bool,
+    },
     /// All mappings, an item each.
     EamList {},
     /// The mapping for an address.

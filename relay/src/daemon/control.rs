@@ -15,7 +15,7 @@ use crate::control::{Command, Health};
 use crate::driver::bpf::BpfError;
 use crate::driver::kernel::Handover;
 use crate::errors::{self, Limiter, Outcome, Request};
-use crate::fast_path::FastPath;
+use crate::fast_path::{Departure, FastPath};
 use crate::offline::Link;
 use crate::paths::{Live, Senders};
 use crate::routes::Mirror;
@@ -82,6 +82,8 @@ pub(super) struct Control<'a> {
     pub(super) errors: Errors,
     pub(super) health: Arc<Health>,
     pub(super) service: Service,
+    /// What becomes of the program, once somebody has asked the relay to stop.
+    pub(super) departure: Option<Departure>,
 }
 
 /// What it takes to carry out the workers' requests.
@@ -187,7 +189,7 @@ impl Errors {
 }
 
 impl Control<'_> {
-    /// Works until a signal comes.
+    /// Works until a signal comes, or somebody asks to stop.
     pub(super) fn run(&mut self) -> Result<(), DaemonError> {
         let mut housekeeping = Instant::now() + HOUSEKEEPING;
         let mut publication: Option<Instant> = None;
@@ -219,6 +221,10 @@ impl Control<'_> {
             is_busy = self.errors.work(self.shared);
             for letter in self.mailbox.take() {
                 self.read(letter);
+            }
+            if self.departure.is_some() {
+                info!("stopping");
+                return Ok(());
             }
             let now = Instant::now();
             self.changes.look(now);
@@ -270,6 +276,10 @@ impl Control<'_> {
                     Ok(()) => drop(reply.send(())),
                     Err(error) => warn!("{error}"),
                 }
+            }
+            Letter::Command(Command::Stop(departure, reply)) => {
+                let _ = reply.send(());
+                self.departure = Some(departure);
             }
             Letter::Loaded(loaded) => self.take_over(loaded),
             Letter::Stir => self.changes.stir(Instant::now()),

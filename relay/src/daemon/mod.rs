@@ -1,8 +1,9 @@
 //! The daemon: setting everything up, then the control thread.
 //!
 //! Setting up goes from the bottom to the top, and the XDP program is attached last, when workers are
-//! ready for what it redirects. Stopping goes the other way, and so does undoing what a failure on the way
-//! up leaves behind.
+//! ready for what it redirects. Where an earlier relay has left a program, the new one knows all that it has to know before it
+//! takes that one's place. Stopping goes the other way, and so does undoing what a failure on the way up leaves behind;
+//! a program that is pinned stays.
 
 mod changes;
 mod control;
@@ -17,10 +18,13 @@ mod service;
 mod watch;
 mod workers;
 
-use crate::config::Config;
+use crate::config::{Config, FastPath as Choice};
 use crate::control::{Access, Health, ListenError, Listener};
-use crate::driver::bpf::{BpfError, XdpCounters};
+use crate::driver::bpf::BpfError;
 use crate::driver::kernel::{Handover, HandoverError};
+use crate::driver::pins::{PinError, Pins};
+use crate::driver::xdp_counters::XdpCounters;
+use crate::fast_path::Departure;
 use crate::routes::{Mirror, MirrorError};
 use crate::stats::Totals;
 use crate::tables::Tables;
@@ -69,6 +73,9 @@ pub enum DaemonError {
     /// The XDP program cannot be loaded or attached.
     #[error(transparent)]
     Bpf(#[from] BpfError),
+    /// The directory for what stays when the process ends belongs to another relay.
+    #[error(transparent)]
+    Pin(#[from] PinError),
     /// An AF_XDP socket cannot be opened or failed.
     #[error(transparent)]
     AfXdp(#[from] af_xdp::Error),
@@ -102,7 +109,7 @@ fn failed(action: &'static str) -> impl FnOnce(io::Error) -> DaemonError {
     move |source| DaemonError::System { action, source }
 }
 
-/// Translates packets until a signal comes.
+/// Translates packets until a signal comes, or somebody asks it to stop.
 ///
 /// `path` is where the configuration was read from, and is read from again.
 ///
@@ -112,9 +119,10 @@ fn failed(action: &'static str) -> impl FnOnce(io::Error) -> DaemonError {
 pub fn run(path: &Path, config: Config, tables: Tables) -> Result<(), DaemonError> {
     let health = Arc::new(Health::new());
     let signals = signals()?;
+    let pins = pins(&config)?;
     let mut mirror = Mirror::open()?;
     let mut ports = Ports::find(&config, &mirror)?;
-    let (first, mut fast_path) = Plan::new(&config, tables)?.begin();
+    let (first, mut fast_path) = Plan::new(&config, tables)?.begin(pins);
     ports.announce(&mut fast_path)?;
 
     let live = control::picture(&mut mirror, &ports, &config);
@@ -125,15 +133,14 @@ pub fn run(path: &Path, config: Config, tables: Tables) -> Result<(), DaemonErro
     ports.set_takes_long_packets(workers.take_long_packets());
     let service = Service::find();
     let begun = begin(path, &config, &shared, &health).and_then(|begun| {
+        let tables = shared.tables.load();
+        if ports.look_at_what_is_left(&fast_path)? {
+            ports.look_at_redirects();
+            control::tell(&mut fast_path, &tables, &mirror, &ports, &config)?;
+        }
         ports.attach(&mut fast_path)?;
         ports.look_at_redirects();
-        control::tell(
-            &mut fast_path,
-            &shared.tables.load(),
-            &mirror,
-            &ports,
-            &config,
-        )?;
+        control::tell(&mut fast_path, &tables, &mirror, &ports, &config)?;
         Ok(begun)
     });
     let Begun {
@@ -166,14 +173,15 @@ pub fn run(path: &Path, config: Config, tables: Tables) -> Result<(), DaemonErro
         errors,
         health: Arc::clone(&health),
         service,
+        departure: None,
     };
     let outcome = control.run();
     health.set_translating(false);
     control.service.stopping();
+    let departure = control.departure.unwrap_or(Departure::Stay);
     let errors = control.errors;
     drop(listener);
-    let xdp_counters = fast_path.detach();
-    info!("XDP program detached");
+    let xdp_counters = fast_path.end(departure);
     let workers = workers.stop(&shared);
     let program = xdp_counters.unwrap_or_else(|error| {
         warn!("{error}");
@@ -186,6 +194,28 @@ pub fn run(path: &Path, config: Config, tables: Tables) -> Result<(), DaemonErro
         program,
     });
     outcome
+}
+
+/// Takes hold of the place where the program stays when the process ends; without one, it ends with the process.
+fn pins(config: &Config) -> Result<Option<Pins>, DaemonError> {
+    let Some(directory) = &config.pin else {
+        return Ok(None);
+    };
+    let pins = match config.fast_path {
+        Choice::Xdp => Pins::open(directory).map(Some),
+        // There is nothing to keep, but an earlier relay may have left something.
+        Choice::AfXdp => Pins::find(directory),
+    };
+    match pins {
+        Err(error @ PinError::InUse(_)) => Err(error.into()),
+        Err(error) => {
+            warn!(
+                "{error}; nothing is translated while the relay is stopped (`pin: off` says that this is meant)"
+            );
+            Ok(None)
+        }
+        Ok(pins) => Ok(pins),
+    }
 }
 
 /// What serves operators, and the ways between it and the control thread.

@@ -166,6 +166,14 @@ impl Ports {
         all.filter(|(_, egress)| takes(egress)).collect()
     }
 
+    /// Finds out on which interfaces an earlier relay has left its program; says whether there are any.
+    pub(super) fn look_at_what_is_left(&mut self, fast_path: &FastPath) -> Result<bool, BpfError> {
+        for port in &mut self.ports {
+            port.attached = fast_path.left_on(port.index)?;
+        }
+        Ok(self.ports.iter().any(|port| port.attached.is_some()))
+    }
+
     /// Attaches the program to every interface.
     pub(super) fn attach(&mut self, fast_path: &mut FastPath) -> Result<(), DaemonError> {
         for port in &mut self.ports {
@@ -177,6 +185,7 @@ impl Ports {
                 port.queues.len()
             );
         }
+        fast_path.settle()?;
         Ok(())
     }
 

@@ -11,6 +11,7 @@
 
 use crate::config::{Config, FastPath as Choice, Forwarding};
 use crate::driver::bpf::{BpfError, XdpProgram};
+use crate::driver::pins::Pins;
 use crate::fast_path::{self, FastPath, Wishes};
 use crate::tables::Tables;
 use crate::worker::Shared;
@@ -42,9 +43,9 @@ impl Plan {
         })
     }
 
-    /// Returns what the first generation consists of.
-    pub(super) fn begin(self) -> (Arc<Tables>, FastPath) {
-        (self.tables, FastPath::new(self.program))
+    /// Returns what the first generation consists of; its program is pinned where `pins` says.
+    pub(super) fn begin(self, pins: Option<Pins>) -> (Arc<Tables>, FastPath) {
+        (self.tables, FastPath::new(self.program, pins))
     }
 }
 

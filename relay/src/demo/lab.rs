@@ -170,6 +170,7 @@ fn write_configuration(directory: &Path) -> Result<(), DemoError> {
          interfaces:\n\
          \x20 - name: {PORT_V4}\n\
          \x20 - name: {PORT_V6}\n\
+         pin: off\n\
          control: {{ socket: {socket:?}, metrics: off }}\n"
     );
     let eam = format!("eam:\n  - {{ ipv4: {SERVICE_V4}, ipv6: \"{SERVICE_V6}\" }}\n");

@@ -21,7 +21,7 @@ impl Element for u64 {}
 impl Element for Slot4 {}
 impl Element for Slot6 {}
 
-const _: () = assert!(size_of::<Slot4>() % 8 == 0 && size_of::<Slot6>() % 8 == 0);
+const _: () = assert!(size_of::<Slot4>().is_multiple_of(8) && size_of::<Slot6>().is_multiple_of(8));
 
 /// Settings as aya takes them for a global variable.
 #[derive(Clone, Copy)]

@@ -1,29 +1,31 @@
 //! The XDP program in the kernel: loading, its maps, attaching to interfaces.
 //!
-//! Dropping an [`XdpProgram`] detaches it everywhere. Where the kernel has BPF links (5.9), that also
-//! happens when the process dies; what an older kernel leaves behind is recognised by its name and
+//! Dropping an [`XdpProgram`] detaches it wherever its link is not [pinned](super::pins). Where the kernel has BPF links
+//! (5.9), that also happens when the process dies; what an older kernel leaves behind is recognised by its name and
 //! replaced.
 
 use super::array::{self, Loadable};
 use super::object::OBJECT;
+use super::pins::{self, PinError, Pins};
+use super::xdp_counters::{self, XdpCounters};
 use super::xdp_link;
 use crate::config::XdpMode;
 use aya::maps::lpm_trie::Key;
 use aya::maps::xdp::XdpMapError;
-use aya::maps::{Array, DevMap, HashMap, LpmTrie, MapData, MapError, PerCpuArray, XskMap};
-use aya::programs::xdp::XdpLinkId;
+use aya::maps::{Array, DevMap, HashMap, LpmTrie, Map, MapData, MapError, XskMap};
+use aya::programs::links::FdLink;
+use aya::programs::xdp::{XdpLink, XdpLinkId};
 use aya::programs::{ProgramError, ProgramInfo, TestRun, Xdp, xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader, Pod, TestRunOptions, TestRunResult};
 use eam_tables::EamTable;
-use eam_tables::layout::{self, Egress, NeighbourKey, Port, Settings, State, XdpCounter};
+use eam_tables::layout::{self, Egress, NeighbourKey, Port, Settings, State, Work};
 use ipnet::Ipv4Net;
-use relay_core::Direction;
-use relay_core::counters::Counters;
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::AsRawFd;
+use tracing::info;
 
 /// The kernel's number for IPv4.
 const AF_INET: u32 = 2;
@@ -68,7 +70,8 @@ pub enum BpfError {
     },
     /// The interface has the program of a relay that is still running.
     #[error(
-        "interface {interface}: another relay is running on it (XDP program id {id}); stop that one first"
+        "interface {interface}: another relay is running on it, or has left its program with another `pin` (XDP program id {id}); \
+         `siit-relay stop --detach` with its configuration takes it away"
     )]
     InUse {
         /// The interface.
@@ -117,6 +120,9 @@ pub enum BpfError {
         #[source]
         source: ProgramError,
     },
+    /// The program cannot be kept for the time after the process, or what was kept cannot be taken over.
+    #[error(transparent)]
+    Pin(#[from] PinError),
     /// The kernel's list of attached programs cannot be read or changed.
     #[error("interface {interface}: cannot {action} its XDP program: {source}")]
     Leftover {
@@ -198,7 +204,8 @@ pub struct XdpProgram {
     state: Array<MapData, [u8; State::SIZE]>,
     sockets: XskMap<MapData>,
     neighbours: HashMap<MapData, NeighbourKey, u32>,
-    counters: PerCpuArray<MapData, [u64; XdpCounter::COUNT]>,
+    /// What it does with plain packets.
+    work: Work,
     /// Where the program is attached, by interface index.
     links: BTreeMap<u32, XdpLinkId>,
 }
@@ -225,6 +232,7 @@ impl XdpProgram {
             .map_max_entries(layout::EAM_V6, entries(v6.slots().len()))
             .map_max_entries(layout::FILTER_V4, entries(v4.filter().len()))
             .map_max_entries(layout::FILTER_V6, entries(v6.filter().len()))
+            .map_max_entries(layout::COUNTERS, xdp_counters::ENTRIES)
             .load(OBJECT)
             .map_err(BpfError::Load)?;
         array::fill(&ebpf, layout::EAM_V4, v4.slots())?;
@@ -253,8 +261,7 @@ impl XdpProgram {
             sockets: XskMap::try_from(take(layout::SOCKETS)?).map_err(in_map(layout::SOCKETS))?,
             neighbours: HashMap::try_from(take(layout::NEIGHBOURS)?)
                 .map_err(in_map(layout::NEIGHBOURS))?,
-            counters: PerCpuArray::try_from(take(layout::COUNTERS)?)
-                .map_err(in_map(layout::COUNTERS))?,
+            work: generation.settings.work(),
             links: BTreeMap::new(),
             ebpf,
         })
@@ -357,18 +364,48 @@ impl XdpProgram {
         Ok(keys.into_iter().map(neighbour).collect())
     }
 
+    /// Takes all sockets out of the map, so that packets for them are counted as lost.
+    ///
+    /// # Errors
+    ///
+    /// [`BpfError::Map`] if the kernel refuses.
+    pub fn forget_sockets(&mut self, indices: impl Iterator<Item = u32>) -> Result<(), BpfError> {
+        for index in indices {
+            forget(self.sockets.unset(index), layout::SOCKETS)?;
+        }
+        Ok(())
+    }
+
     /// Returns all that the program has counted, summed over all processors.
     ///
     /// # Errors
     ///
     /// [`BpfError::Map`] if the kernel refuses to tell.
     pub fn counters(&self) -> Result<XdpCounters, BpfError> {
-        let values = self.counters.get(&0, 0).map_err(in_map(layout::COUNTERS))?;
-        let mut sum = XdpCounters::default();
-        for value in values.iter() {
-            sum.add(&XdpCounters(*value));
+        XdpCounters::counted(self.counters_map()?)
+    }
+
+    /// Notes how much of what the program has counted was told by this process; a successor tells the rest.
+    ///
+    /// # Errors
+    ///
+    /// [`BpfError::Map`] if the kernel refuses.
+    pub fn set_told(&mut self, told: &XdpCounters) -> Result<(), BpfError> {
+        let map = self.ebpf.map_mut(layout::COUNTERS);
+        told.note(map.ok_or(BpfError::Missing(layout::COUNTERS))?)
+    }
+
+    fn counters_map(&self) -> Result<&Map, BpfError> {
+        let map = self.ebpf.map(layout::COUNTERS);
+        map.ok_or(BpfError::Missing(layout::COUNTERS))
+    }
+
+    /// Whether the program translates plain packets, so that it is of use without workers.
+    pub fn translates(&self) -> bool {
+        match self.work {
+            Work::Forward | Work::Translate => true,
+            Work::Steer => false,
         }
-        Ok(sum)
     }
 
     /// Runs the program on a frame that was on no wire (`BPF_PROG_TEST_RUN`): nothing is sent. Interfaces and routes are those of
@@ -399,6 +436,9 @@ impl XdpProgram {
 
     /// Attaches the program to an interface; says in which mode. `Auto` tries the driver first.
     ///
+    /// If an earlier relay has left its program by a pinned link, this one takes its place in the mode of that, and no frame
+    /// sees neither or both; unless the other mode is asked for.
+    ///
     /// # Errors
     ///
     /// [`BpfError::Occupied`] if somebody else's program is there, [`BpfError::Attach`] if the mode
@@ -408,7 +448,13 @@ impl XdpProgram {
         interface: &str,
         interface_index: u32,
         mode: XdpMode,
+        pins: Option<&Pins>,
     ) -> Result<AttachedMode, BpfError> {
+        if let Some(pins) = pins
+            && let Some(mode) = self.inherit(interface, interface_index, mode, pins)?
+        {
+            return Ok(mode);
+        }
         clear_leftover(interface, interface_index)?;
         let modes: &[AttachedMode] = match mode {
             XdpMode::Auto => &[AttachedMode::Native, AttachedMode::Generic],
@@ -440,11 +486,102 @@ impl XdpProgram {
         outcome
     }
 
+    /// Takes the place of a program that an earlier relay has left on an interface; `None` if there is none that will do.
+    fn inherit(
+        &mut self,
+        interface: &str,
+        interface_index: u32,
+        wanted: XdpMode,
+        pins: &Pins,
+    ) -> Result<Option<AttachedMode>, BpfError> {
+        let Some((link, mode)) = pins.link(interface_index)? else {
+            return Ok(None);
+        };
+        let is_wanted = match wanted {
+            XdpMode::Auto => true,
+            XdpMode::Native => mode == AttachedMode::Native,
+            XdpMode::Generic => mode == AttachedMode::Generic,
+        };
+        if !is_wanted {
+            info!(
+                "{interface}: detaching what runs in {mode} mode, since `xdp` asks for another one"
+            );
+            pins.remove_link(interface_index)?;
+            drop(link);
+            pins::await_detached(interface_index);
+            return Ok(None);
+        }
+        self.put_on(interface_index, link)?;
+        info!("{interface}: took the place of the program that an earlier relay has left");
+        Ok(Some(mode))
+    }
+
+    /// Puts the program on a link in place of the one that is there. If that fails, the link is closed.
+    fn put_on(&mut self, interface_index: u32, link: FdLink) -> Result<(), BpfError> {
+        let failed = |source| BpfError::Replace {
+            interface_index,
+            source,
+        };
+        let link = XdpLink::try_from(link).map_err(|source| PinError::NoLink {
+            interface_index,
+            source,
+        })?;
+        let link = program(&mut self.ebpf)?
+            .attach_to_link(link)
+            .map_err(failed)?;
+        self.links.insert(interface_index, link);
+        Ok(())
+    }
+
+    /// Has the program stay on its interfaces when the process ends, and its counters with it.
+    ///
+    /// # Errors
+    ///
+    /// [`BpfError::Pin`] if that cannot be; the program is not attached to the interface any more then.
+    pub fn pin(&mut self, pins: &Pins) -> Result<(), BpfError> {
+        let indices: Vec<u32> = self.links.keys().copied().collect();
+        for interface_index in indices {
+            if pins.has_link(interface_index) {
+                continue;
+            }
+            let Some(link) = self.links.remove(&interface_index) else {
+                continue;
+            };
+            let link = program(&mut self.ebpf)?.take_link(link);
+            let link = link.map_err(|source| BpfError::Replace {
+                interface_index,
+                source,
+            })?;
+            let link = FdLink::try_from(link).map_err(|source| PinError::NoLink {
+                interface_index,
+                source,
+            })?;
+            let link = pins.keep_link(interface_index, link)?;
+            self.put_on(interface_index, link)?;
+        }
+        Ok(pins.keep_counters(self.counters_map()?)?)
+    }
+
+    /// Has the program end with the process.
+    ///
+    /// # Errors
+    ///
+    /// [`BpfError::Pin`] if a file cannot be removed.
+    pub fn unpin(&self, pins: &Pins) -> Result<(), BpfError> {
+        let mut indices = self.links.keys();
+        Ok(indices.try_for_each(|index| pins.remove_link(*index))?)
+    }
+
+    /// Returns the kernel's numbers of the interfaces that the program is attached to.
+    pub fn interfaces(&self) -> impl Iterator<Item = u32> + '_ {
+        self.links.keys().copied()
+    }
+
     /// Takes the place of another program wherever that is attached. No frame sees neither or both.
     ///
     /// # Errors
     ///
-    /// [`BpfError::Replace`] if the kernel refuses; nothing is attached to that interface then.
+    /// [`BpfError::Replace`] if the kernel refuses; nothing is attached to that interface then, unless its link is pinned.
     pub fn take_over(&mut self, old: &mut Self) -> Result<(), BpfError> {
         for (interface_index, link) in std::mem::take(&mut old.links) {
             let failed = |source| BpfError::Replace {
@@ -458,68 +595,6 @@ impl XdpProgram {
             self.links.insert(interface_index, link);
         }
         Ok(())
-    }
-
-    /// Detaches the program everywhere and returns all that it has counted.
-    ///
-    /// # Errors
-    ///
-    /// [`BpfError::Map`] if the kernel refuses to tell; the program is detached even then.
-    pub fn detach(mut self) -> Result<XdpCounters, BpfError> {
-        let program = program(&mut self.ebpf)?;
-        for (_, link) in std::mem::take(&mut self.links) {
-            // A link whose interface has gone is detached already.
-            let _ = program.detach(link);
-        }
-        self.counters()
-    }
-}
-
-/// What programs have counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct XdpCounters([u64; XdpCounter::COUNT]);
-
-impl Default for XdpCounters {
-    fn default() -> Self {
-        Self([0; XdpCounter::COUNT])
-    }
-}
-
-impl XdpCounters {
-    /// Adds what another program has counted.
-    pub fn add(&mut self, other: &Self) {
-        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
-            *mine += theirs;
-        }
-    }
-
-    /// Returns one of the numbers.
-    pub fn get(&self, counter: XdpCounter) -> u64 {
-        self.0[counter.index()]
-    }
-
-    /// Adds the packets that were translated to those of the workers.
-    pub fn add_to(&self, verdicts: &mut Counters) {
-        for (direction, packets, octets) in [
-            (
-                Direction::V4ToV6,
-                XdpCounter::PacketsV4ToV6,
-                XdpCounter::OctetsV4ToV6,
-            ),
-            (
-                Direction::V6ToV4,
-                XdpCounter::PacketsV6ToV4,
-                XdpCounter::OctetsV6ToV4,
-            ),
-        ] {
-            verdicts.add_forwarded(direction, self.get(packets), self.get(octets));
-        }
-        verdicts.add_hairpinned(self.get(XdpCounter::Hairpinned));
-    }
-
-    /// Lists all numbers.
-    pub fn iter(&self) -> impl Iterator<Item = (XdpCounter, u64)> + '_ {
-        XdpCounter::ALL.into_iter().zip(self.0)
     }
 }
 
@@ -553,7 +628,7 @@ fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, BpfError> {
     program.try_into().map_err(BpfError::Refused)
 }
 
-fn in_map(map: &'static str) -> impl Fn(MapError) -> BpfError {
+pub(super) fn in_map(map: &'static str) -> impl Fn(MapError) -> BpfError {
     move |source| BpfError::Map { map, source }
 }
 

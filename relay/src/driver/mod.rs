@@ -8,5 +8,7 @@ pub mod namespace;
 pub mod netdev;
 pub mod netlink;
 pub mod object;
+pub mod pins;
 pub mod prefetch;
+pub mod xdp_counters;
 pub mod xdp_link;

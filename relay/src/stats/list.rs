@@ -1,7 +1,7 @@
 //! Every counter of the relay with its name, its description and its place among the metrics: made here and nowhere else.
 
 use super::{ControlCounters, WorkerCounters};
-use crate::driver::bpf::XdpCounters;
+use crate::driver::xdp_counters::XdpCounters;
 use crate::routes::KernelReason;
 use relay_core::counters::Name;
 
