@@ -22,7 +22,9 @@ pub(crate) struct Described {
     pub(crate) cut: u32,
     /// Octets behind the new header.
     pub(crate) payload: u32,
-    /// What changes in these: one of the constants.
+    /// Octets behind these, which the link added.
+    pub(crate) surplus: u32,
+    /// What changes in the payload: one of the constants.
     pub(crate) patch: u32,
     /// Where it changes.
     pub(crate) at: u32,
@@ -46,9 +48,9 @@ impl Described {
     /// Value of [`patch`](Self::patch): the ICMP type, and the checksum.
     pub(crate) const ICMP: u32 = 2;
 
-    /// Takes over what the translator describes; `None` if it is for packets that are not plain.
+    /// Takes over what the translator describes of a packet with `length` octets, those behind its end included; `None` if it is for packets that are not plain.
     #[inline(always)]
-    pub(crate) fn set(&mut self, rewrite: &Rewrite) -> Option<()> {
+    pub(crate) fn set(&mut self, rewrite: &Rewrite, length: usize) -> Option<()> {
         match &rewrite.header {
             NetworkHeader::V4(header) => {
                 *self.header.first_chunk_mut()? = header.emit();
@@ -68,6 +70,9 @@ impl Described {
         }
         self.cut = rewrite.cut as u32;
         self.payload = rewrite.payload as u32;
+        self.surplus = (length as u32)
+            .wrapping_sub(self.cut)
+            .wrapping_sub(self.payload);
         match rewrite.patch {
             Patch::None => self.patch = Self::NOTHING,
             Patch::Checksum { at, checksum } => {

@@ -5,10 +5,11 @@
 
 use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
 use eam_tables::layout::{Port, Work, XdpCounter};
+use relay_core::wire::Octets as _;
 use relay_core::{NotPlain, PassReason, PuntReason, Rewrite, Translator};
 
 use crate::{
-    described::Described, frame::Frame, maps, next_hop, perform, surroundings::Surroundings,
+    described::Described, frame::Packet, maps, next_hop, perform, surroundings::Surroundings,
 };
 
 /// Processes the packet behind a link header of `network` octets; returns what the kernel is told to do with the frame.
@@ -52,8 +53,9 @@ fn outcome(result: Result<Outcome, XdpCounter>) -> Outcome {
 
 #[inline(never)]
 fn describe_v4(context: &XdpContext, network: usize) -> Outcome {
-    let packet = Frame::packet(context, network);
+    let packet = Packet::new(context, network);
     outcome(describe(
+        packet.len(),
         |translator| translator.claim_v4(&packet),
         |translator, claimed| translator.plain_v4_to_v6(&packet, claimed),
     ))
@@ -61,8 +63,9 @@ fn describe_v4(context: &XdpContext, network: usize) -> Outcome {
 
 #[inline(never)]
 fn describe_v6(context: &XdpContext, network: usize) -> Outcome {
-    let packet = Frame::packet(context, network);
+    let packet = Packet::new(context, network);
     outcome(describe(
+        packet.len(),
         |translator| translator.claim_v6(&packet),
         |translator, claimed| translator.plain_v6_to_v4(&packet, claimed),
     ))
@@ -71,6 +74,7 @@ fn describe_v6(context: &XdpContext, network: usize) -> Outcome {
 /// Describes the translation of a packet, unless all that can be claimed is for the workers.
 #[inline(always)]
 fn describe<C>(
+    length: usize,
     claim: impl FnOnce(Translator<'_, Surroundings>) -> Result<C, NotPlain>,
     translate: impl FnOnce(Translator<'_, Surroundings>, C) -> Result<Rewrite, PuntReason>,
 ) -> Result<Outcome, XdpCounter> {
@@ -84,7 +88,9 @@ fn describe<C>(
     }
     let rewrite = translate(translator, claimed)?;
     let described = maps::described().ok_or(XdpCounter::PuntRefused)?;
-    described.set(&rewrite).ok_or(XdpCounter::PuntLength)?;
+    described
+        .set(&rewrite, length)
+        .ok_or(XdpCounter::PuntLength)?;
     Ok(DESCRIBED)
 }
 
@@ -130,7 +136,6 @@ fn try_forward(
         Work::Translate => return leave_to_kernel(context, network, is_v4, described),
         Work::Forward | Work::Steer => {
             perform::for_hop(context, network, hop, described).ok_or(PuntReason::NextHop)?;
-            maps::count(XdpCounter::Forwarded, 1);
             if u16::from(hop.port) == port.number {
                 SENT_BACK
             } else {
@@ -139,7 +144,7 @@ fn try_forward(
             }
         }
     };
-    count(is_v4, described);
+    count(XdpCounter::Forwarded, is_v4, described);
     Ok(outcome)
 }
 
@@ -152,8 +157,7 @@ fn leave_to_kernel(
     described: &mut Described,
 ) -> Result<Outcome, PuntReason> {
     perform::for_kernel(context, network, described).ok_or(PuntReason::NextHop)?;
-    maps::count(XdpCounter::LeftToKernel, 1);
-    count(is_v4, described);
+    count(XdpCounter::LeftToKernel, is_v4, described);
     Ok(LEFT_TO_KERNEL)
 }
 
@@ -167,15 +171,19 @@ fn leave_orphan_to_kernel(context: &XdpContext, network: usize, is_v4: bool) -> 
 
 /// Counts a packet that has been translated.
 #[inline(always)]
-fn count(is_v4: bool, described: &Described) {
+fn count(fate: XdpCounter, is_v4: bool, described: &Described) {
+    let Some(counters) = maps::counters() else {
+        return;
+    };
     let (packets, octets) = match is_v4 {
         true => (XdpCounter::PacketsV4ToV6, XdpCounter::OctetsV4ToV6),
         false => (XdpCounter::PacketsV6ToV4, XdpCounter::OctetsV6ToV4),
     };
-    maps::count(packets, 1);
-    maps::count(octets, u64::from(described.length()));
+    maps::add(counters, fate.index(), 1);
+    maps::add(counters, packets.index(), 1);
+    maps::add(counters, octets.index(), u64::from(described.length()));
     if !is_v4 && described.is_v6 != 0 {
-        maps::count(XdpCounter::Hairpinned, 1);
+        maps::add(counters, XdpCounter::Hairpinned.index(), 1);
     }
 }
 

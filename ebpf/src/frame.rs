@@ -37,15 +37,6 @@ impl<'a> Frame<'a> {
         Self { context, start: 0 }
     }
 
-    /// Returns what lies behind a link header of `length` octets.
-    #[inline(always)]
-    pub(crate) fn packet(context: &'a XdpContext, length: usize) -> Self {
-        Self {
-            context,
-            start: length,
-        }
-    }
-
     /// Moves the start by `octets`: forwards to cut the front off, backwards to make room there, if there is any.
     #[inline(always)]
     pub(crate) fn move_start(&mut self, octets: i32) -> Option<()> {
@@ -112,6 +103,39 @@ impl Octets for Frame<'_> {
     }
 
     /// Sums nothing: a payload of run-time length is not for the XDP program.
+    #[inline(always)]
+    fn sum(&self, _at: usize, _length: usize) -> Option<Sum> {
+        None
+    }
+}
+
+/// What lies behind a link header, with a length that the kernel was asked for once.
+pub(crate) struct Packet<'a> {
+    frame: Frame<'a>,
+    length: usize,
+}
+
+impl<'a> Packet<'a> {
+    /// Returns what lies behind a link header of `start` octets.
+    #[inline(always)]
+    pub(crate) fn new(context: &'a XdpContext, start: usize) -> Self {
+        let frame = Frame { context, start };
+        let length = frame.len();
+        Self { frame, length }
+    }
+}
+
+impl Octets for Packet<'_> {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.length
+    }
+
+    #[inline(always)]
+    fn load<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
+        self.frame.load(at)
+    }
+
     #[inline(always)]
     fn sum(&self, _at: usize, _length: usize) -> Option<Sum> {
         None

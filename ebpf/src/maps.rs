@@ -26,6 +26,10 @@ use eam_tables::layout::{
 static PORTS: HashMap<u32, Port> =
     HashMap::with_max_entries(layout::PORTS_MAX_ENTRIES, BPF_F_NO_PREALLOC);
 
+/// The ports with low interface indices, which take no hash to be found.
+#[map]
+static LOW_PORTS: Array<Port> = Array::with_max_entries(layout::LOW_PORTS_MAX_ENTRIES, 0);
+
 #[map]
 static EAM_V4: Array<Slot4> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
@@ -70,8 +74,11 @@ static NEIGHBOURS: LruHashMap<NeighbourKey, u32> =
 #[map]
 static SOCKETS: XskMap = XskMap::with_max_entries(layout::SOCKETS_MAX_ENTRIES, 0);
 
+/// The counters of a CPU.
+type Counters = [u64; XdpCounter::COUNT];
+
 #[map]
-static COUNTERS: PerCpuArray<[u64; XdpCounter::COUNT]> = PerCpuArray::with_max_entries(1, 0);
+static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
 
 /// A place of each CPU for what is described.
 #[map]
@@ -94,6 +101,9 @@ pub(crate) fn settings() -> &'static Settings {
 /// Returns the port with an interface index, if the interface is one.
 #[inline(always)]
 pub(crate) fn port(interface: u32) -> Option<&'static Port> {
+    if interface < layout::LOW_PORTS_MAX_ENTRIES {
+        return LOW_PORTS.get(interface).filter(|port| port.queues != 0);
+    }
     // SAFETY: the map does not preallocate, so that an element is replaced as a whole and freed only after every program that
     // may have seen it has ended.
     unsafe { PORTS.get(interface) }
@@ -248,13 +258,24 @@ pub(crate) fn count(counter: XdpCounter, amount: u64) {
 /// Adds to the counter of this CPU with an index.
 #[inline(always)]
 pub(crate) fn count_at(index: usize, amount: u64) {
-    let Some(values) = COUNTERS.get_ptr_mut(0) else {
-        return;
-    };
+    if let Some(counters) = counters() {
+        add(counters, index, amount);
+    }
+}
+
+/// Returns the counters of this CPU.
+#[inline(always)]
+pub(crate) fn counters() -> Option<&'static mut Counters> {
+    let values = COUNTERS.get_ptr_mut(0)?;
     // SAFETY: the kernel returned the pointer to this CPU's value, and no other program that counts here interrupts this one
     // on its CPU.
-    let values = unsafe { &mut *values };
-    if let Some(value) = values.get_mut(index) {
+    Some(unsafe { &mut *values })
+}
+
+/// Adds to one of the counters.
+#[inline(always)]
+pub(crate) fn add(counters: &mut Counters, index: usize, amount: u64) {
+    if let Some(value) = counters.get_mut(index) {
         *value = value.wrapping_add(amount);
     }
 }

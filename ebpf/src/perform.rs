@@ -65,11 +65,8 @@ fn perform<const LINK: usize>(
     let old = network.wrapping_add(described.cut as usize);
     let new = LINK.wrapping_add(described.header_length());
     frame.move_start((old as i32).wrapping_sub(new as i32))?;
-    let surplus = frame
-        .len()
-        .wrapping_sub(new.wrapping_add(described.payload as usize));
-    if surplus != 0 {
-        frame.cut_end(surplus as u32)?;
+    if described.surplus != 0 {
+        frame.cut_end(described.surplus)?;
     }
     let mut front = [0; LINK];
     let (addresses, ethertype) = front.split_last_chunk_mut()?;

@@ -22,6 +22,10 @@ pub const PROGRAM: &str = "siit_relay";
 
 /// Map: interface index (`u32`) to [`Port`]; an interface that is not in it is left to the kernel.
 pub const PORTS: &str = "PORTS";
+/// Map: as [`PORTS`], at the index of the interface; one without queues is left to the kernel.
+pub const LOW_PORTS: &str = "LOW_PORTS";
+/// Interface indices below this one are in [`LOW_PORTS`], others in [`PORTS`].
+pub const LOW_PORTS_MAX_ENTRIES: u32 = 1 << 12;
 /// The most ports a relay can have.
 pub const PORTS_MAX_ENTRIES: u32 = 256;
 

@@ -197,6 +197,7 @@ pub struct Generation<'a> {
 pub struct XdpProgram {
     ebpf: Ebpf,
     ports: HashMap<MapData, u32, [u8; Port::SIZE]>,
+    low_ports: Array<MapData, [u8; Port::SIZE]>,
     own_v4: HashMap<MapData, u32, u32>,
     own_v6: HashMap<MapData, [u64; 2], u32>,
     egresses: HashMap<MapData, u32, [u8; Egress::SIZE]>,
@@ -252,6 +253,8 @@ impl XdpProgram {
         }
         Ok(Self {
             ports: HashMap::try_from(take(layout::PORTS)?).map_err(in_map(layout::PORTS))?,
+            low_ports: Array::try_from(take(layout::LOW_PORTS)?)
+                .map_err(in_map(layout::LOW_PORTS))?,
             own_v4: HashMap::try_from(take(layout::OWN_V4)?).map_err(in_map(layout::OWN_V4))?,
             own_v6: HashMap::try_from(take(layout::OWN_V6)?).map_err(in_map(layout::OWN_V6))?,
             egresses: HashMap::try_from(take(layout::EGRESSES)?)
@@ -276,6 +279,12 @@ impl XdpProgram {
         self.devices
             .set(u32::from(port.number), interface_index, None, 0)
             .map_err(BpfError::Device)?;
+        if interface_index < layout::LOW_PORTS_MAX_ENTRIES {
+            return self
+                .low_ports
+                .set(interface_index, port.emit(), 0)
+                .map_err(in_map(layout::LOW_PORTS));
+        }
         self.ports
             .insert(interface_index, port.emit(), 0)
             .map_err(in_map(layout::PORTS))
