@@ -102,7 +102,7 @@ pub(crate) fn settings() -> &'static Settings {
 #[inline(always)]
 pub(crate) fn port(interface: u32) -> Option<&'static Port> {
     if interface < layout::LOW_PORTS_MAX_ENTRIES {
-        return LOW_PORTS.get(interface).filter(|port| port.queues != 0);
+        return LOW_PORTS.get(interface).filter(|port| port.mac != [0; 6]);
     }
     // SAFETY: the map does not preallocate, so that an element is replaced as a whole and freed only after every program that
     // may have seen it has ended.

@@ -14,6 +14,9 @@ use crate::maps::{self, Question};
 /// In [`CachedHop::tag_count`]: the destination is cut to the longest prefix among the routes.
 const IS_CUT: u8 = 0x80;
 
+/// How many bits of a hash are left over, besides those that number the places.
+const SPARE_BITS: u32 = 64 - HOPS_MAX_ENTRIES.trailing_zeros();
+
 /// An address, IPv4 behind zeros: the halves in host order.
 type Words = [u64; 2];
 
@@ -163,7 +166,7 @@ impl Key {
         let ([d0, d1], [s0, s1]) = (self.destination, self.source);
         let mixed = d0 ^ d1 ^ s0.rotate_left(32) ^ s1.rotate_left(17);
         let hash = mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (hash >> (64 - HOPS_MAX_ENTRIES.trailing_zeros())) as u32
+        (hash >> SPARE_BITS) as u32
     }
 
     #[inline(always)]

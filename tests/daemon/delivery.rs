@@ -38,7 +38,8 @@ pub(crate) fn echo_udp(lab: &Lab, count: u32) {
             .collect();
         client.send(&request).unwrap();
         let mut buffer = [0; 2048];
-        let (length, from) = server.recv_from(&mut buffer).unwrap();
+        let received = server.recv_from(&mut buffer);
+        let (length, from) = received.unwrap_or_else(|error| panic!("datagram {number}: {error}"));
         assert_eq!(buffer[..length], request);
         assert_eq!(from.ip(), embedded(CLIENT));
         server.send_to(&buffer[..length], from).unwrap();

@@ -191,7 +191,7 @@ fn no_packet_is_lost_while_generations_change() {
             round += 1;
         }
         assert_eq!(echo.join().unwrap(), 1_000);
-        assert!(round > 30, "{round} generations");
+        assert!(round > 10, "{round} generations");
         println!("{round} generations");
     });
     let counters = daemon.stop();

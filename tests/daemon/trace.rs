@@ -163,7 +163,8 @@ fn a_capture_has_packets_before_and_after_with_comments() {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        // The place is taken when it has begun.
+        // There is one place. It is taken when this one has begun, unless another one is faster.
+        std::thread::sleep(Duration::from_millis(500));
         crate::lab::eventually("it looks", Duration::from_secs(2), || {
             let mut second = Command::new(tests::siit_relay());
             second

@@ -22,7 +22,7 @@ pub const PROGRAM: &str = "siit_relay";
 
 /// Map: interface index (`u32`) to [`Port`]; an interface that is not in it is left to the kernel.
 pub const PORTS: &str = "PORTS";
-/// Map: as [`PORTS`], at the index of the interface; one without queues is left to the kernel.
+/// Map: as [`PORTS`], at the index of the interface; one with a hardware address of zeros is none.
 pub const LOW_PORTS: &str = "LOW_PORTS";
 /// Interface indices below this one are in [`LOW_PORTS`], others in [`PORTS`].
 pub const LOW_PORTS_MAX_ENTRIES: u32 = 1 << 12;
@@ -68,13 +68,22 @@ pub struct Port {
     pub queues: u32,
     /// The interface's own unicast hardware address.
     pub mac: [u8; 6],
-    /// Number of the port, counted from 0.
+    /// Number of the port, counted from 0; and [`NEVER_BACK`](Self::NEVER_BACK).
     pub number: u16,
 }
 
 impl Port {
     /// Size of the value in octets.
     pub const SIZE: usize = 16;
+
+    /// In [`number`](Self::number): frames that leave by the port by which they came are redirected to it, too, since its driver
+    /// does not send them back by itself (XDP_TX).
+    pub const NEVER_BACK: u16 = 1 << 15;
+
+    /// Returns the index in [`DEVICES`].
+    pub const fn device(&self) -> u32 {
+        (self.number & !Self::NEVER_BACK) as u32
+    }
 
     /// Returns the octets of the map's value.
     pub fn emit(&self) -> [u8; Self::SIZE] {

@@ -30,6 +30,9 @@ pub(super) struct Port {
     pub(super) first_socket: u32,
     /// Its position among the ports.
     number: u16,
+    /// Whether its driver sends frames back by the way they came. A veth does not tell the other end of them, unless that
+    /// has an XDP program (seen on Linux 6.18).
+    sends_back: bool,
     mtu: u32,
     mac: [u8; 6],
     /// Whether frames can be redirected to it.
@@ -241,7 +244,10 @@ impl Port {
             first_socket: self.first_socket,
             queues: self.queues.last().map_or(0, |last| last + 1),
             mac: self.mac,
-            number: self.number,
+            number: match self.sends_back {
+                true => self.number,
+                false => self.number | layout::Port::NEVER_BACK,
+            },
         };
         fast_path.set_port(self.index, port)
     }
@@ -319,6 +325,7 @@ fn find(
         queues,
         first_socket,
         number,
+        sends_back: link.kind.as_deref() != Some("veth"),
         mtu: link.mtu,
         mac,
         takes_redirects: true,

@@ -277,7 +277,7 @@ impl XdpProgram {
     /// [`BpfError::Map`] if the kernel refuses.
     pub fn set_port(&mut self, interface_index: u32, port: &Port) -> Result<(), BpfError> {
         self.devices
-            .set(u32::from(port.number), interface_index, None, 0)
+            .set(port.device(), interface_index, None, 0)
             .map_err(BpfError::Device)?;
         if interface_index < layout::LOW_PORTS_MAX_ENTRIES {
             return self
