@@ -63,7 +63,9 @@ pub(super) fn trace(
         Err(refusal) => return Ok(Err(refusal)),
     };
     let slices = (1000 / SLICE.as_millis()) as u32;
-    let (mut refill, mut heartbeat) = (Instant::now(), Instant::now() + HEARTBEAT);
+    let allowance = wanted.limit.div_ceil(slices);
+    tap.allow(allowance);
+    let (mut refill, mut heartbeat) = (Instant::now() + SLICE, Instant::now() + HEARTBEAT);
     let mut shown = 0;
     // Tells the client that everything from here on is seen.
     client.write_all(Item::new(json!({ "not_shown": 0 })).emit().as_bytes())?;
@@ -71,7 +73,7 @@ pub(super) fn trace(
     while wanted.count.is_none_or(|count| shown < count) {
         let now = Instant::now();
         if now >= refill {
-            tap.allow(wanted.limit.div_ceil(slices));
+            tap.allow(allowance);
             refill = now + SLICE;
         }
         if now >= heartbeat {
