@@ -33,6 +33,7 @@ fi
 here=$repository/$package
 [[ -f $here/Cargo.toml && -f $here/sources.rs ]] || fail 2 "'$package' is no folder with such a package"
 object=$here/object
+stage=/tmp/siit-relay-object
 name=$(sed -n '/^\[\[bin\]\]/,/^$/s/^name = "\(.*\)"$/\1/p' "$here/Cargo.toml")
 again="ebpf/build.sh$([[ $package == ebpf ]] || printf ' --package %s' "$package")"
 
@@ -111,15 +112,20 @@ built_with() {
 build() { # TARGET-DIRECTORY OBJECT
     # No path of this machine may end up in the object. The new ones must not exist anywhere: LLVM would read the sources
     # there and copy lines of them into the BTF.
-    local remap="'--remap-path-prefix=$repository=/-/siit-relay','--remap-path-prefix=$rust_src=/-/rust'" registry
+    local remap="'--remap-path-prefix=$stage=/-/siit-relay','--remap-path-prefix=$repository=/-/siit-relay'" registry
+    remap+=",'--remap-path-prefix=$rust_src=/-/rust'"
     for registry in "$CARGO_HOME"/registry/src/*/; do
         remap+=",'--remap-path-prefix=${registry%/}=/-/registry'"
     done
+    # The compiler makes names of functions from where a package lies, so it is built under the same name everywhere, one
+    # checkout at a time.
     (
+        flock 9
+        ln -sfn "$repository" "$stage"
         cd "$here"
         with cargo --config "target.bpfel-unknown-none.rustflags=[$remap]" \
-            build --quiet --release --locked --target-dir "$1"
-    ) || fail 1 'the build failed'
+            build --quiet --release --locked --target-dir "$1" --manifest-path "$stage/$package/Cargo.toml"
+    ) 9>"$stage.lock" || fail 1 'the build failed'
     # DWARF is four fifths of it and of no use to the kernel; BTF stays.
     LD_LIBRARY_PATH=$sysroot/lib "$objcopy" --strip-debug \
         "$1/bpfel-unknown-none/release/$name" "$2" || fail 1 'rust-objcopy failed'
