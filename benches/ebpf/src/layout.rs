@@ -1,7 +1,7 @@
 //! What the programs of the benchmarks and their loader have in common: names, map values, test frames, the histogram.
 //!
 //! Compiled into both, so it needs nothing but core. A test frame is Ethernet, IPv4 or IPv6 without options, UDP, and a
-//! [`TAG`] in front of the payload. Everything that varies between the frames of a stream follows from their numbers, so
+//! `TAG` in front of the payload. Everything that varies between the frames of a stream follows from their numbers, so
 //! that a receiver can tell from the number what the frame has to be.
 
 /// The generator, for BPF_PROG_TEST_RUN with live frames.
@@ -35,7 +35,7 @@ pub(crate) const SOCKETS_MAX_ENTRIES: u32 = 64;
 /// Size of the ring buffer, in octets.
 pub(crate) const SAMPLES_OCTETS: u32 = 4 << 20;
 
-/// What a [`TAG`] begins with.
+/// What a `TAG` begins with.
 pub(crate) const MAGIC: u16 = 0x5157;
 /// What the payload of the kernel's packet generator begins with (PKTGEN_MAGIC in net/core/pktgen.c).
 pub(crate) const PKTGEN_MAGIC: u32 = 0xbe9b_e955;
