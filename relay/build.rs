@@ -6,13 +6,21 @@
 //! - otherwise `ebpf/build.sh` builds one.
 
 use std::{
-    env, fs,
+    env,
     path::{Path, PathBuf},
-    process::Command,
 };
 
+#[path = "../ebpf/embed.rs"]
+mod embed;
 #[path = "../ebpf/sources.rs"]
 mod sources;
+
+const PACKAGE: embed::Package = embed::Package {
+    folder: "ebpf",
+    object: "siit_relay.bpf.o",
+    inputs: &sources::INPUTS,
+    hash: sources::hash,
+};
 
 fn main() {
     if let Err(problem) = provide() {
@@ -20,76 +28,23 @@ fn main() {
     }
 }
 
-/// Writes `siit_relay.bpf.o` to the build's own directory, or says what is wrong.
+/// Writes the object to the build's own directory, or says what is wrong.
 fn provide() -> Result<(), String> {
     let repository = directory("CARGO_MANIFEST_DIR")?.join("..");
-    let output = directory("OUT_DIR")?.join("siit_relay.bpf.o");
+    let output = directory("OUT_DIR")?.join(PACKAGE.object);
 
     println!("cargo::rerun-if-env-changed=SIIT_RELAY_EBPF_OBJECT");
     if let Some(object) = env::var_os("SIIT_RELAY_EBPF_OBJECT") {
         let object = Path::new(&object);
         println!("cargo::rerun-if-changed={}", object.display());
-        return copy(object, &output)
+        return embed::copy(object, &output)
             .map_err(|problem| format!("SIIT_RELAY_EBPF_OBJECT: {problem}"));
     }
-
-    let committed = repository.join("ebpf/object");
-    println!("cargo::rerun-if-env-changed=SIIT_RELAY_NIGHTLY");
-    println!("cargo::rerun-if-changed={}", committed.display());
-    println!(
-        "cargo::rerun-if-changed={}",
-        repository.join("ebpf/sources.rs").display()
-    );
-    for input in sources::INPUTS {
-        println!(
-            "cargo::rerun-if-changed={}",
-            repository.join(input).display()
-        );
-    }
-
-    let hash = sources::hash(&repository, &sources::INPUTS).map_err(|error| error.to_string())?;
-    let recorded = fs::read_to_string(committed.join("SOURCES")).unwrap_or_default();
-    if recorded.trim() == hash {
-        return copy(&committed.join("siit_relay.bpf.o"), &output);
-    }
-    let built = Command::new("bash")
-        .arg(repository.join("ebpf/build.sh"))
-        .arg("--out")
-        .arg(&output)
-        .output();
-    match built {
-        Ok(built) if built.status.success() => {
-            println!(
-                "cargo::warning=ebpf/object is older than its sources; embedding a fresh build (ebpf/build.sh updates it)"
-            );
-            Ok(())
-        }
-        Ok(built) => Err(stale(&String::from_utf8_lossy(&built.stderr))),
-        Err(error) => Err(stale(&format!("bash: {error}"))),
-    }
+    PACKAGE.provide(&repository, &output)
 }
 
 fn directory(variable: &str) -> Result<PathBuf, String> {
     env::var_os(variable)
         .map(PathBuf::from)
         .ok_or_else(|| format!("{variable} is not set: only cargo can run this"))
-}
-
-fn copy(from: &Path, to: &Path) -> Result<(), String> {
-    fs::copy(from, to)
-        .map(drop)
-        .map_err(|error| format!("cannot copy {}: {error}", from.display()))
-}
-
-/// Says on one line (cargo shows no more) that the object is stale and could not be rebuilt.
-fn stale(reason: &str) -> String {
-    let reason: Vec<&str> = reason
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
-    format!(
-        "the sources of the XDP object were edited since ebpf/object was built, and ebpf/build.sh failed; if a tool is missing, \
-         ebpf/toolchain.sh installs it: {}",
-        reason.join(" | ")
-    )
 }

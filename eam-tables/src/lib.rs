@@ -36,6 +36,8 @@ mod problem;
 #[cfg(feature = "std")]
 mod reader;
 #[cfg(feature = "std")]
+mod search_order;
+#[cfg(feature = "std")]
 mod spelling;
 #[cfg(feature = "std")]
 mod table;

@@ -7,6 +7,7 @@
 //!
 //! Tables are frozen: a change means a new table.
 
+use crate::search_order::{marker_levels, middle};
 use core::hash::Hash;
 use core::net::{Ipv4Addr, Ipv6Addr};
 use hashbrown::HashMap;
@@ -165,31 +166,6 @@ impl<A: Address, V: Copy> PrefixTable<A, V> {
             Slot::Best { length, value } => Some((*length, *value)),
         }
     }
-}
-
-/// Where the search among the levels from `low` up to, but not including, `high` goes on.
-fn middle(low: usize, high: usize) -> usize {
-    low + (high - low) / 2
-}
-
-/// Lists the levels in which the search for a prefix of level `target` looks before it gets there and must go on to longer
-/// prefixes.
-fn marker_levels(levels: usize, target: usize) -> impl Iterator<Item = usize> {
-    let (mut low, mut high) = (0, levels);
-    core::iter::from_fn(move || {
-        while low < high {
-            let at = middle(low, high);
-            if at == target {
-                return None;
-            }
-            if at < target {
-                low = at + 1;
-                return Some(at);
-            }
-            high = at;
-        }
-        None
-    })
 }
 
 impl<A: Address, V> Default for PrefixTable<A, V> {

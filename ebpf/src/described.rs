@@ -48,7 +48,8 @@ impl Described {
     /// Value of [`patch`](Self::patch): the ICMP type, and the checksum.
     pub(crate) const ICMP: u32 = 2;
 
-    /// Takes over what the translator describes of a packet with `length` octets, those behind its end included; `None` if it is for packets that are not plain.
+    /// Takes over what the translator describes of a packet with `length` octets, those behind its end included; `None` if it is
+    /// for packets that are not plain.
     #[inline(always)]
     pub(crate) fn set(&mut self, rewrite: &Rewrite, length: usize) -> Option<()> {
         match &rewrite.header {
@@ -116,13 +117,15 @@ impl Described {
     }
 }
 
+/// Returns an IPv4 address behind zeros.
 #[inline(always)]
-fn words_v4(address: Ipv4Addr) -> [u64; 2] {
+pub(crate) fn words_v4(address: Ipv4Addr) -> [u64; 2] {
     [0, u64::from(address.to_bits())]
 }
 
+/// Returns the halves of an IPv6 address, in host order.
 #[inline(always)]
-fn words_v6(address: Ipv6Addr) -> [u64; 2] {
+pub(crate) fn words_v6(address: Ipv6Addr) -> [u64; 2] {
     let bits = address.to_bits();
     [(bits >> 64) as u64, bits as u64]
 }

@@ -9,7 +9,7 @@
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::described::Described;
+use crate::described::{Described, words_v6};
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_FIB_LKUP_RET_SUCCESS, xdp_action},
     helpers::generated::{bpf_fib_lookup, bpf_jiffies64},
@@ -153,8 +153,8 @@ pub(crate) fn longest_v4(address: Ipv4Addr) -> Option<&'static Slot4> {
 /// Returns the slot of the longest prefix that contains an IPv6 address, without asking the filter.
 #[inline(always)]
 pub(crate) fn longest_v6(address: Ipv6Addr) -> Option<&'static Slot6> {
-    let bits = address.to_bits();
-    let number = search_v6((bits >> 64) as u64, bits as u64).checked_sub(1)?;
+    let [high, low] = words_v6(address);
+    let number = search_v6(high, low).checked_sub(1)?;
     EAM_V6.get(number as u32)
 }
 

@@ -9,6 +9,7 @@ use eam_tables::{
 use relay_core::{AddressMap, Network};
 
 use crate::{
+    described::{words_v4, words_v6},
     maps::{self, TableV4, TableV6},
     words::opaque,
 };
@@ -70,13 +71,12 @@ impl AddressMap for Surroundings {
 impl Network for Surroundings {
     #[inline(always)]
     fn is_own_v4(&self, address: Ipv4Addr) -> bool {
-        self.state.own_v4 != 0 && maps::is_own_v4([0, u64::from(address.to_bits())])
+        self.state.own_v4 != 0 && maps::is_own_v4(words_v4(address))
     }
 
     #[inline(always)]
     fn is_own_v6(&self, address: Ipv6Addr) -> bool {
-        let bits = address.to_bits();
-        self.state.own_v6 != 0 && maps::is_own_v6([(bits >> 64) as u64, bits as u64])
+        self.state.own_v6 != 0 && maps::is_own_v6(words_v6(address))
     }
 
     #[inline(always)]

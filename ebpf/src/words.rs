@@ -18,6 +18,48 @@ pub(crate) fn opaque(mut number: u64) -> u64 {
     number
 }
 
+/// Copies words of one width from `$from + $at` into octets, as many as fit, and moves `$at` on; returns the octets left over.
+macro_rules! load {
+    ($word:ty, $bits:literal, $octets:expr, $from:ident, $at:ident) => {{
+        let (places, rest) = $octets.as_chunks_mut::<{ size_of::<$word>() }>();
+        for place in places {
+            let word: u64;
+            // SAFETY: these octets are a part of what the caller of `load` vouches for.
+            unsafe {
+                asm!(
+                    concat!("{} = *(u", $bits, " *)({} + 0)"),
+                    out(reg) word,
+                    in(reg) $from.wrapping_add($at),
+                    options(nostack, readonly, pure)
+                )
+            };
+            *place = (word as $word).to_ne_bytes();
+            $at = $at.wrapping_add(size_of::<$word>());
+        }
+        rest
+    }};
+}
+
+/// Writes octets to `$to + $at` in words of one width, as many as there are, and moves `$at` on; returns the octets left over.
+macro_rules! store {
+    ($word:ty, $bits:literal, $octets:expr, $to:ident, $at:ident) => {{
+        let (pieces, rest) = $octets.as_chunks::<{ size_of::<$word>() }>();
+        for piece in pieces {
+            // SAFETY: these octets are a part of what the caller of `store` vouches for.
+            unsafe {
+                asm!(
+                    concat!("*(u", $bits, " *)({} + 0) = {}"),
+                    in(reg) $to.wrapping_add($at),
+                    in(reg) u64::from(<$word>::from_ne_bytes(*piece)),
+                    options(nostack)
+                )
+            };
+            $at = $at.wrapping_add(size_of::<$word>());
+        }
+        rest
+    }};
+}
+
 /// Copies the octets at a place, in the fewest words.
 ///
 /// # Safety
@@ -27,46 +69,11 @@ pub(crate) fn opaque(mut number: u64) -> u64 {
 pub(crate) unsafe fn load<const N: usize>(from: *const [u8; N]) -> [u8; N] {
     let from: *const u8 = from.cast();
     let mut octets = [0; N];
-    let (eights, rest) = octets.as_chunks_mut::<8>();
     let mut at = 0_usize;
-    for eight in eights {
-        let word: u64;
-        // SAFETY: these octets are a part of what the caller vouches for.
-        unsafe {
-            asm!("{} = *(u64 *)({} + 0)", out(reg) word, in(reg) from.wrapping_add(at), options(nostack, readonly, pure))
-        };
-        *eight = word.to_ne_bytes();
-        at = at.wrapping_add(8);
-    }
-    let (fours, rest) = rest.as_chunks_mut::<4>();
-    for four in fours {
-        let word: u64;
-        // SAFETY: as above.
-        unsafe {
-            asm!("{} = *(u32 *)({} + 0)", out(reg) word, in(reg) from.wrapping_add(at), options(nostack, readonly, pure))
-        };
-        *four = (word as u32).to_ne_bytes();
-        at = at.wrapping_add(4);
-    }
-    let (twos, rest) = rest.as_chunks_mut::<2>();
-    for two in twos {
-        let word: u64;
-        // SAFETY: as above.
-        unsafe {
-            asm!("{} = *(u16 *)({} + 0)", out(reg) word, in(reg) from.wrapping_add(at), options(nostack, readonly, pure))
-        };
-        *two = (word as u16).to_ne_bytes();
-        at = at.wrapping_add(2);
-    }
-    for one in rest {
-        let word: u64;
-        // SAFETY: as above.
-        unsafe {
-            asm!("{} = *(u8 *)({} + 0)", out(reg) word, in(reg) from.wrapping_add(at), options(nostack, readonly, pure))
-        };
-        *one = word as u8;
-        at = at.wrapping_add(1);
-    }
+    let rest = load!(u64, "64", octets, from, at);
+    let rest = load!(u32, "32", rest, from, at);
+    let rest = load!(u16, "16", rest, from, at);
+    load!(u8, "8", rest, from, at);
     octets
 }
 
@@ -78,39 +85,9 @@ pub(crate) unsafe fn load<const N: usize>(from: *const [u8; N]) -> [u8; N] {
 #[inline(always)]
 pub(crate) unsafe fn store<const N: usize>(to: *mut [u8; N], octets: [u8; N]) {
     let to: *mut u8 = to.cast();
-    let (eights, rest) = octets.as_chunks::<8>();
     let mut at = 0_usize;
-    for eight in eights {
-        let word = u64::from_ne_bytes(*eight);
-        // SAFETY: these octets are a part of what the caller vouches for.
-        unsafe {
-            asm!("*(u64 *)({} + 0) = {}", in(reg) to.wrapping_add(at), in(reg) word, options(nostack))
-        };
-        at = at.wrapping_add(8);
-    }
-    let (fours, rest) = rest.as_chunks::<4>();
-    for four in fours {
-        let word = u64::from(u32::from_ne_bytes(*four));
-        // SAFETY: as above.
-        unsafe {
-            asm!("*(u32 *)({} + 0) = {}", in(reg) to.wrapping_add(at), in(reg) word, options(nostack))
-        };
-        at = at.wrapping_add(4);
-    }
-    let (twos, rest) = rest.as_chunks::<2>();
-    for two in twos {
-        let word = u64::from(u16::from_ne_bytes(*two));
-        // SAFETY: as above.
-        unsafe {
-            asm!("*(u16 *)({} + 0) = {}", in(reg) to.wrapping_add(at), in(reg) word, options(nostack))
-        };
-        at = at.wrapping_add(2);
-    }
-    for one in rest {
-        // SAFETY: as above.
-        unsafe {
-            asm!("*(u8 *)({} + 0) = {}", in(reg) to.wrapping_add(at), in(reg) u64::from(*one), options(nostack))
-        };
-        at = at.wrapping_add(1);
-    }
+    let rest = store!(u64, "64", octets, to, at);
+    let rest = store!(u32, "32", rest, to, at);
+    let rest = store!(u16, "16", rest, to, at);
+    store!(u8, "8", rest, to, at);
 }

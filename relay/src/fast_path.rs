@@ -167,9 +167,15 @@ impl FastPath {
                 pins::await_detached(index);
             }
         }
-        match self.program.translates() {
-            true => self.program.pin(pins),
-            false => self.program.unpin(pins),
+        self.keep()
+    }
+
+    /// Has the program in force stay when the process ends, if it translates and there is a place to pin it.
+    fn keep(&mut self) -> Result<(), BpfError> {
+        match (&self.pins, self.program.translates()) {
+            (Some(pins), true) => self.program.pin(pins),
+            (Some(pins), false) => self.program.unpin(pins),
+            (None, _) => Ok(()),
         }
     }
 
@@ -195,17 +201,15 @@ impl FastPath {
             }
         }
         let [own_v4, own_v6] = covered(tables, &own);
-        let epoch = self.known.state.epoch.wrapping_add(1).max(1);
         let state = State {
-            epoch,
             memory_v4,
             memory_v6,
             own_v4,
             own_v6,
             ..self.known.state
         };
-        self.program.set_state(&state)?;
         self.known.state = state;
+        self.forget_next_hops()?;
         // What is no longer so is forgotten when nothing relies on it.
         for address in self.known.own.difference(&own) {
             self.program.set_own(*address, false)?;
@@ -265,13 +269,7 @@ impl FastPath {
         program.take_over(&mut self.program)?;
         let old = std::mem::replace(&mut self.program, program);
         self.retired.push((Instant::now(), old));
-        let Some(pins) = &self.pins else {
-            return Ok(());
-        };
-        match self.program.translates() {
-            true => self.program.pin(pins),
-            false => self.program.unpin(pins),
-        }
+        self.keep()
     }
 
     /// Returns the neighbours, by interface index and address, to which frames have gone since the last call, nearly.

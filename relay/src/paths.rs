@@ -3,8 +3,8 @@
 //! The control thread publishes a new [`Live`] whenever the kernel's tables change; workers read one
 //! for each batch of packets.
 
-use crate::config::{MtuOverride, OwnAddresses};
-use crate::routes::{Found, Hop, Routes};
+use crate::config::{Config, Forwarding, MtuOverride, OwnAddresses};
+use crate::routes::{Found, Hop, Mirror, Routes};
 use crate::tables::Paths;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -63,6 +63,25 @@ impl Live {
             own_v6,
             senders,
         }
+    }
+
+    /// Takes a picture of the network as it is. `ports` are the indices of the relay's interfaces, in their order.
+    pub fn take(mirror: &mut Mirror, ports: &[u32], config: &Config) -> Self {
+        let routes = mirror.snapshot(ports);
+        let routes = match config.forwarding {
+            Forwarding::Direct => routes,
+            Forwarding::Kernel => routes.for_kernel(),
+        };
+        let addresses = ports
+            .iter()
+            .map(|index| mirror.addresses_of(*index).collect());
+        let links = ports.iter().filter_map(|index| mirror.link(*index));
+        let senders = Senders {
+            configured: config.icmp.own,
+            ports: addresses.collect(),
+            least_mtu: links.map(|link| link.mtu).min(),
+        };
+        Self::new(routes, mirror.own_addresses(), config.mtu, senders)
     }
 
     /// Returns the addresses from which the relay sends errors.

@@ -7,7 +7,7 @@ use relay::config::{Config, OwnAddresses};
 use relay::driver::xdp_counters::XdpCounters;
 use relay::fast_path::{self, FastPath, Wishes};
 use relay::memory::MemoryFrame;
-use relay::paths::{Live, Senders};
+use relay::paths::Live;
 use relay::perform::Frame;
 use relay::process::{Disposition, HandoverReason, Route, process};
 use relay::routes::Mirror;
@@ -138,7 +138,7 @@ impl Twins {
                 .expect("room for a socket");
             sockets.push(socket);
         }
-        let live = picture(&mut mirror, &indices, &config);
+        let live = Live::take(&mut mirror, &indices, &config);
         let mut twins = Self {
             fast_path,
             mirror,
@@ -166,7 +166,7 @@ impl Twins {
     /// As [`follow`](Self::follow), but the program is told something else of how frames leave.
     pub(crate) fn follow_with(&mut self, change: impl FnOnce(&mut BTreeMap<u32, Egress>)) {
         self.mirror.process_events().expect("the kernel's routes");
-        self.live = picture(&mut self.mirror, &self.indices, &self.config);
+        self.live = Live::take(&mut self.mirror, &self.indices, &self.config);
         let OwnAddresses { ipv4, ipv6 } = self.config.icmp.own;
         let configured = ipv4.map(IpAddr::V4).into_iter().chain(ipv6.map(IpAddr::V6));
         let own: BTreeSet<IpAddr> = self.mirror.own_addresses().chain(configured).collect();
@@ -413,21 +413,6 @@ impl Twins {
         }
         Ok(since)
     }
-}
-
-/// Takes the worker's picture of the network.
-fn picture(mirror: &mut Mirror, indices: &[u32], config: &Config) -> Live {
-    let routes = mirror.snapshot(indices);
-    let addresses = indices
-        .iter()
-        .map(|index| mirror.addresses_of(*index).collect());
-    let mtus = indices.iter().filter_map(|index| mirror.link(*index));
-    let senders = Senders {
-        configured: config.icmp.own,
-        ports: addresses.collect(),
-        least_mtu: mtus.map(|link| link.mtu).min(),
-    };
-    Live::new(routes, mirror.own_addresses(), config.mtu, senders)
 }
 
 /// Returns the octets in front of the network header.

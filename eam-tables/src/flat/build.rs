@@ -13,6 +13,7 @@ use super::{
     may_match_v4, may_match_v6,
 };
 use crate::Eam;
+use crate::search_order::{marker_levels, middle};
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 /// Slots for each prefix or marker, so that most of them lie where their hash says.
@@ -197,7 +198,7 @@ impl Sorted {
                 .is_some()
             {}
             let target = level_of[usize::from(row.length)];
-            for level in self.marker_levels(target) {
+            for level in marker_levels(self.lengths.len(), target) {
                 let length = self.lengths[level];
                 let prefix = truncate(row.prefix, length);
                 if last[level].replace(prefix) != Some(prefix) {
@@ -220,26 +221,6 @@ impl Sorted {
         candidates
     }
 
-    /// Lists the levels in which the search for a prefix of level `target` looks before it gets there and must go on to
-    /// longer prefixes.
-    fn marker_levels(&self, target: usize) -> impl Iterator<Item = usize> + use<> {
-        let (mut low, mut high) = (0, self.lengths.len());
-        core::iter::from_fn(move || {
-            while low < high {
-                let at = middle(low, high);
-                if at == target {
-                    return None;
-                }
-                if at < target {
-                    low = at + 1;
-                    return Some(at);
-                }
-                high = at;
-            }
-            None
-        })
-    }
-
     /// Writes the search down among the levels from `low` up to, but not including, `high`; returns the place of its first
     /// turn.
     fn turns(&self, turns: &mut [Turn], low: usize, high: usize) -> u8 {
@@ -256,11 +237,6 @@ impl Sorted {
         turns[at + 1] = turn;
         at as u8 + 1
     }
-}
-
-/// Where the search among the levels from `low` up to, but not including, `high` goes on.
-fn middle(low: usize, high: usize) -> usize {
-    low + (high - low) / 2
 }
 
 /// A slot that can be filled.

@@ -9,7 +9,7 @@ use super::ports::Ports;
 use super::service::Service;
 use super::watch::Watch;
 use super::workers::Workers;
-use crate::config::{Config, Forwarding, IcmpErrors, OwnAddresses};
+use crate::config::{Config, IcmpErrors, OwnAddresses};
 use crate::control::snapshot::Limit;
 use crate::control::{Command, Health};
 use crate::driver::bpf::BpfError;
@@ -17,7 +17,7 @@ use crate::driver::kernel::Handover;
 use crate::errors::{self, Limiter, Outcome, Request};
 use crate::fast_path::{Departure, FastPath};
 use crate::offline::Link;
-use crate::paths::{Live, Senders};
+use crate::paths::Live;
 use crate::routes::Mirror;
 use crate::stats::ControlCounters;
 use crate::tables::Tables;
@@ -239,11 +239,11 @@ impl Control<'_> {
             if self.mirror.is_dirty() {
                 // The program asks the kernel again at once; what else it has to know of the change can wait.
                 self.fast_path.forget_next_hops()?;
-            }
-            if self.mirror.is_dirty() && now >= *publication.get_or_insert(now + GATHER) {
-                publication = None;
-                self.ports.follow(self.fast_path, self.mirror)?;
-                self.follow_network()?;
+                if now >= *publication.get_or_insert(now + GATHER) {
+                    publication = None;
+                    self.ports.follow(self.fast_path, self.mirror)?;
+                    self.follow_network()?;
+                }
             }
             self.service.alive(now);
             if now >= housekeeping {
@@ -291,7 +291,7 @@ impl Control<'_> {
         let config = self.changes.config();
         let tables = self.shared.tables.load();
         tell(self.fast_path, &tables, self.mirror, self.ports, config)?;
-        let live = picture(self.mirror, self.ports, config);
+        let live = Live::take(self.mirror, &self.ports.indices(), config);
         self.shared.live.store(Arc::new(live));
         Ok(())
     }
@@ -340,24 +340,4 @@ pub(super) fn tell(
     let configured = ipv4.map(IpAddr::V4).into_iter().chain(ipv6.map(IpAddr::V6));
     let own = mirror.own_addresses().chain(configured).collect();
     fast_path.follow(tables, own, ports.egresses(mirror), mirror.dependence())
-}
-
-/// Takes a picture of the network for the workers.
-pub(super) fn picture(mirror: &mut Mirror, ports: &Ports, config: &Config) -> Live {
-    let indices = ports.indices();
-    let routes = mirror.snapshot(&indices);
-    let routes = match config.forwarding {
-        Forwarding::Direct => routes,
-        Forwarding::Kernel => routes.for_kernel(),
-    };
-    let addresses = indices
-        .iter()
-        .map(|index| mirror.addresses_of(*index).collect());
-    let mtus = indices.iter().filter_map(|index| mirror.link(*index));
-    let senders = Senders {
-        configured: config.icmp.own,
-        ports: addresses.collect(),
-        least_mtu: mtus.map(|link| link.mtu).min(),
-    };
-    Live::new(routes, mirror.own_addresses(), config.mtu, senders)
 }

@@ -25,6 +25,7 @@ use crate::driver::kernel::{Handover, HandoverError};
 use crate::driver::pins::{PinError, Pins};
 use crate::driver::xdp_counters::XdpCounters;
 use crate::fast_path::Departure;
+use crate::paths::Live;
 use crate::routes::{Mirror, MirrorError};
 use crate::stats::Totals;
 use crate::tables::Tables;
@@ -125,7 +126,7 @@ pub fn run(path: &Path, config: Config, tables: Tables) -> Result<(), DaemonErro
     let (first, mut fast_path) = Plan::new(&config, tables)?.begin(pins);
     ports.announce(&mut fast_path)?;
 
-    let live = control::picture(&mut mirror, &ports, &config);
+    let live = Live::take(&mut mirror, &ports.indices(), &config);
     let shared = Arc::new(Shared::new(first, live).map_err(failed("make an event descriptor"))?);
     let (requests, waiting) = crossbeam::channel::bounded(REQUESTS);
     let errors = Errors::new(&config.icmp, waiting, Handover::open()?);
