@@ -269,7 +269,11 @@ impl FastPath {
         program.take_over(&mut self.program)?;
         let old = std::mem::replace(&mut self.program, program);
         self.retired.push((Instant::now(), old));
-        self.keep()
+        // The generation is in force: what follows must not make anybody believe that the one before is.
+        if let Err(error) = self.keep() {
+            warn!("{error}; the XDP program may end with this relay");
+        }
+        Ok(())
     }
 
     /// Returns the neighbours, by interface index and address, to which frames have gone since the last call, nearly.

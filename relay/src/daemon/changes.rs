@@ -197,7 +197,8 @@ impl Control<'_> {
                 self.errors.follow(&config.icmp);
                 let old = std::mem::replace(&mut self.changes.config, Arc::new(config));
                 let new = self.changes.config();
-                if (old.mtu, old.icmp.own) != (new.mtu, new.icmp.own)
+                if (old.mtu, old.icmp.own, old.forwarding)
+                    != (new.mtu, new.icmp.own, new.forwarding)
                     && let Err(error) = self.follow_network()
                 {
                     warn!("{error}");
