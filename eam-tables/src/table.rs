@@ -6,6 +6,7 @@ use crate::Eam;
 use crate::flat::{Image, Slot4, Slot6};
 use core::net::{Ipv4Addr, Ipv6Addr};
 use relay_core::AddressMap;
+use relay_core::network::Mapped;
 
 /// A frozen set of mappings, searched per direction for the longest prefix.
 #[derive(Default)]
@@ -69,13 +70,23 @@ impl EamTable {
 
 impl AddressMap for EamTable {
     #[inline(always)]
-    fn v4_to_v6(&self, address: Ipv4Addr) -> Option<Ipv6Addr> {
-        self.v4.find(address).map(|mapped| mapped.address)
+    fn map_v4(&self, address: Ipv4Addr) -> Option<Mapped<Ipv6Addr>> {
+        self.v4.find(address)
     }
 
     #[inline(always)]
-    fn v6_to_v4(&self, address: Ipv6Addr) -> Option<Ipv4Addr> {
-        self.v6.find(address).map(|mapped| mapped.address)
+    fn map_v6(&self, address: Ipv6Addr) -> Option<Mapped<Ipv4Addr>> {
+        self.v6.find(address)
+    }
+
+    #[inline(always)]
+    fn map_service_v4(&self, address: Ipv4Addr) -> Option<Mapped<Ipv6Addr>> {
+        self.v4.find_service(address)
+    }
+
+    #[inline(always)]
+    fn map_service_v6(&self, address: Ipv6Addr) -> Option<Mapped<Ipv4Addr>> {
+        self.v6.find_service(address)
     }
 }
 

@@ -208,6 +208,14 @@ impl FastPath {
             own_v6,
             ..self.known.state
         };
+        // While numbers change nothing is remembered by them: the program may see some that are new and some that are old.
+        for memory in [
+            &mut self.known.state.memory_v4,
+            &mut self.known.state.memory_v6,
+        ] {
+            memory.on = Memory::NOTHING;
+        }
+        self.program.set_state(&self.known.state)?;
         self.known.state = state;
         self.forget_next_hops()?;
         // What is no longer so is forgotten when nothing relies on it.

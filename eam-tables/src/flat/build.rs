@@ -9,8 +9,8 @@ mod filter;
 use self::filter::Bits;
 use super::key::{Key, Key4, Key6, home};
 use super::{
-    Mapped, PROBES, Shape, Slot4, Slot6, Turn, find_v4, find_v6, first_slot_v4, first_slot_v6,
-    may_match_v4, may_match_v6,
+    Mapped, PROBES, Shape, Slot4, Slot6, Turn, find_service_v4, find_service_v6, find_v4, find_v6,
+    first_slot_v4, first_slot_v6, may_match_v4, may_match_v6,
 };
 use crate::Eam;
 use crate::search_order::{marker_levels, middle};
@@ -75,6 +75,12 @@ impl Image<Slot4> {
         find_v4(&self.shape, &self.slots[..], &self.filter[..], address)
     }
 
+    /// As [`find`](Self::find), without asking the filter, for an address that most likely has a mapping.
+    #[inline(always)]
+    pub fn find_service(&self, address: Ipv4Addr) -> Option<Mapped<Ipv6Addr>> {
+        find_service_v4(&self.shape, &self.slots[..], address)
+    }
+
     /// Returns the slot that a look-up reads first, or `None` when the filter says that there is nothing to look for.
     #[inline]
     pub fn first_slot(&self, address: Ipv4Addr) -> Option<&Slot4> {
@@ -112,6 +118,12 @@ impl Image<Slot6> {
     #[inline(always)]
     pub fn find(&self, address: Ipv6Addr) -> Option<Mapped<Ipv4Addr>> {
         find_v6(&self.shape, &self.slots[..], &self.filter[..], address)
+    }
+
+    /// As [`find`](Self::find), without asking the filter, for an address that most likely has a mapping.
+    #[inline(always)]
+    pub fn find_service(&self, address: Ipv6Addr) -> Option<Mapped<Ipv4Addr>> {
+        find_service_v6(&self.shape, &self.slots[..], address)
     }
 
     /// Returns the slot that a look-up reads first, or `None` when the filter says that there is nothing to look for.
@@ -228,11 +240,13 @@ impl Sorted {
             return 0;
         }
         let at = middle(low, high);
+        let mask = truncate(u128::MAX, self.lengths[at]);
         let turn = Turn {
+            mask: [(mask >> 64) as u64, mask as u64],
             level: self.lengths[at] + 1,
             hit: self.turns(turns, at + 1, high),
             miss: self.turns(turns, low, at),
-            reserved: 0,
+            reserved: [0; 5],
         };
         turns[at + 1] = turn;
         at as u8 + 1
