@@ -5,6 +5,7 @@
 use crate::Eam;
 use crate::flat::{Image, Slot4, Slot6};
 use core::net::{Ipv4Addr, Ipv6Addr};
+use core::ops::Range;
 use relay_core::AddressMap;
 use relay_core::network::Mapped;
 
@@ -21,9 +22,15 @@ impl EamTable {
     ///
     /// What RFC 7757, 5 leaves unspecified: of two mappings with the same prefix the last one counts in that direction.
     pub fn new(entries: Vec<Eam>) -> Self {
+        Self::in_memory(entries, &|_| ())
+    }
+
+    /// As [`new`](Self::new); `reserved` is told of each large piece of memory before it is used, as for having the kernel arrange it
+    /// better.
+    pub fn in_memory(entries: Vec<Eam>, reserved: &dyn Fn(Range<*const ()>)) -> Self {
         Self {
-            v4: Image::<Slot4>::new(&entries),
-            v6: Image::<Slot6>::new(&entries),
+            v4: Image::<Slot4>::new(&entries, reserved),
+            v6: Image::<Slot6>::new(&entries, reserved),
             entries,
         }
     }

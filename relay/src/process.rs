@@ -11,7 +11,7 @@ use relay_core::counters::Counters;
 use relay_core::rewrite::NetworkHeader;
 use relay_core::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use relay_core::wire::{Malformed, Octets, ipv6};
-use relay_core::{Direction, PassReason, Split, Translator, Verdict};
+use relay_core::{Direction, PassReason, Plain, Split, Translator, Verdict};
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -20,8 +20,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub enum Disposition {
     /// Out, as it is.
     Send(Route),
-    /// Out, in pieces that [`Fragments`] describes; the frame itself is free then.
-    Split(Fragments),
+    /// Out, in pieces that [`Fragments`] describes; the frame itself is free then. Boxed, since it happens to few packets and would
+    /// make the answer about all others larger.
+    Split(Box<Fragments>),
     /// Nowhere; a copy of its packet goes to the control thread.
     Control {
         /// Offset of the packet in the frame, in octets.
@@ -114,26 +115,7 @@ fn process_plain<F: Frame>(
     live: &Live,
     counters: &mut Counters,
 ) -> Option<Route> {
-    let surroundings = Surroundings {
-        tables,
-        paths: live,
-        random: 0,
-    };
-    let translator = Translator::new(&tables.policy, &surroundings);
-    let packet = frame.octets().get(header.length..)?;
-    let (direction, plain) = match header.ethertype {
-        ETHERTYPE_IPV4 => {
-            let claimed = translator.claim_v4(packet).ok()?;
-            let plain = translator.plain_v4_to_v6(packet, claimed).ok()?;
-            (Direction::V4ToV6, plain)
-        }
-        ETHERTYPE_IPV6 => {
-            let claimed = translator.claim_v6(packet).ok()?;
-            let plain = translator.plain_v6_to_v4(packet, claimed).ok()?;
-            (Direction::V6ToV4, plain)
-        }
-        _ => return None,
-    };
+    let (direction, plain) = translate_plain(frame.octets(), header, tables, live)?;
     let routes = &live.routes;
     let (mtu, hop) = if plain.is_v6() {
         let destination = plain.destination_v6();
@@ -162,6 +144,36 @@ fn process_plain<F: Frame>(
     perform_plain(frame, header.length, &link, &plain).ok()?;
     counters.record_plain(direction, &plain);
     Some(route)
+}
+
+/// Translates the packet behind the link header of a frame if it is plain; `paths` know the machine's own addresses.
+#[inline(always)]
+pub fn translate_plain(
+    frame: &[u8],
+    header: &ethernet::Header,
+    tables: &Tables,
+    paths: &impl Paths,
+) -> Option<(Direction, Plain)> {
+    let surroundings = Surroundings {
+        tables,
+        paths,
+        random: 0,
+    };
+    let translator = Translator::new(&tables.policy, &surroundings);
+    let packet = frame.get(header.length..)?;
+    match header.ethertype {
+        ETHERTYPE_IPV4 => {
+            let claimed = translator.claim_v4(packet).ok()?;
+            let plain = translator.plain_v4_to_v6(packet, claimed).ok()?;
+            Some((Direction::V4ToV6, plain))
+        }
+        ETHERTYPE_IPV6 => {
+            let claimed = translator.claim_v6(packet).ok()?;
+            let plain = translator.plain_v6_to_v4(packet, claimed).ok()?;
+            Some((Direction::V6ToV4, plain))
+        }
+        _ => None,
+    }
 }
 
 /// Processes any packet behind its link header.
@@ -203,12 +215,12 @@ fn process_behind<F: Frame>(
         Verdict::Split(split) => {
             let (link, route) = way.next_hop(&split.rewrite.header);
             let payload = header.length + split.rewrite.cut;
-            Disposition::Split(Fragments {
+            Disposition::Split(Box::new(Fragments {
                 split: *split,
                 payload,
                 link,
                 route,
-            })
+            }))
         }
         Verdict::IcmpError => Disposition::Control {
             network: header.length,

@@ -4,6 +4,7 @@
 //! translated by one generation alone.
 
 use crate::config::{Config, IcmpErrors, SourceChoice};
+use crate::driver::prefetch::prefer_huge_pages;
 use eam_tables::{Eam, EamTable, PrefixSet4};
 use ipnet::{Ipv4Net, Ipv6Net};
 use relay_core::network::Mapped;
@@ -34,7 +35,7 @@ impl Tables {
         Self {
             generation: 1,
             policy: config.policy,
-            eam: EamTable::new(eams),
+            eam: EamTable::in_memory(eams, &prefer_huge_pages),
             ipv4_translatable: config.ipv4_translatable.clone(),
             service_pools: config.service_pools.clone(),
             denylist4: config.denylist4.clone(),

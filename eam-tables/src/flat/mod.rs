@@ -30,7 +30,9 @@ pub use relay_core::network::Mapped;
 pub const PROBES: u32 = 16;
 
 /// A prefix or marker of the IPv4 table: 32 octets, numbers in host order. All zeros: the slot is empty.
-#[repr(C)]
+///
+/// Aligned, so that none lies across two lines of the processor's cache.
+#[repr(C, align(32))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Slot4 {
     /// The IPv4 address in the upper 32 bits; in the lower ones the prefix length plus one.
@@ -50,7 +52,9 @@ pub struct Slot4 {
 }
 
 /// A prefix or marker of the IPv6 table: 32 octets, numbers in host order. All zeros: the slot is empty.
-#[repr(C)]
+///
+/// Aligned, so that none lies across two lines of the processor's cache.
+#[repr(C, align(32))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Slot6 {
     /// The upper half of the IPv6 address.
@@ -143,8 +147,8 @@ impl Default for Shape {
     }
 }
 
-const _: () = assert!(size_of::<Slot4>() == 32 && align_of::<Slot4>() == 8);
-const _: () = assert!(size_of::<Slot6>() == 32 && align_of::<Slot6>() == 8);
+const _: () = assert!(size_of::<Slot4>() == 32);
+const _: () = assert!(size_of::<Slot6>() == 32);
 const _: () = assert!(size_of::<Shape>() == 3176 && align_of::<Shape>() == 8);
 
 /// Where slots are read from: a slice, or a BPF map.
