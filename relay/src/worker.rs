@@ -12,6 +12,7 @@ mod wait;
 
 pub use shared::Shared;
 
+use crate::config::Wait;
 use crate::driver::kernel::Handover;
 use crate::errors::{Request, Task};
 use crate::lookahead::prepare;
@@ -26,15 +27,14 @@ use af_xdp::{Error, Frame, Socket, Umem};
 use arc_swap::Cache;
 use crossbeam::channel::Sender;
 use relay_core::{Direction, MAX_ERROR_LENGTH};
+use rings::WakeUps;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use wait::Publication;
 
 /// Frames taken from a socket at a time.
 const BATCH: u32 = 64;
-/// Turns with packets after which the counters are published, even though the worker is never idle.
-const TURNS_UNPUBLISHED: u32 = 256;
-
 /// A socket of a worker, and the port that it belongs to.
 pub struct PortSocket {
     /// The position of the interface in the configuration.
@@ -51,8 +51,10 @@ pub struct Worker {
     senders: Vec<Option<usize>>,
     /// Frames on their way out, by socket.
     outgoing: Vec<Vec<Frame>>,
-    /// Whether the interface was down when it was last asked to send, by socket.
-    down: Vec<bool>,
+    /// How it stands between the worker and the kernel, by socket.
+    wake_ups: Vec<WakeUps>,
+    /// What the worker does while no packet comes.
+    wait: Wait,
     handover: Handover,
     requests: Sender<Request>,
     /// Whether the control thread has to be woken up.
@@ -67,17 +69,19 @@ pub struct Worker {
 
 impl Worker {
     /// Returns a worker for sockets that share `umem`, ready to receive. It sends out of a port by the
-    /// first of its sockets there; what is not for its loop goes to the control thread as `requests`.
+    /// first of its sockets there; what is not for its loop goes to the control thread as `requests`. What it does while no
+    /// packet comes is `wait`, or where the kernel refuses that, [`Wait::Poll`].
     ///
     /// # Errors
     ///
     /// A socket failed in a way that nobody has foreseen.
     pub fn new(
         umem: Umem,
-        sockets: Vec<PortSocket>,
+        mut sockets: Vec<PortSocket>,
         ports: usize,
         handover: Handover,
         requests: Sender<Request>,
+        wait: Wait,
     ) -> Result<Self, Error> {
         let sender = |port| {
             sockets
@@ -90,7 +94,8 @@ impl Worker {
                 .iter()
                 .map(|_| Vec::with_capacity(2 * BATCH as usize))
                 .collect(),
-            down: vec![false; sockets.len()],
+            wake_ups: vec![WakeUps::default(); sockets.len()],
+            wait: wait::prepare(wait, &mut sockets),
             umem,
             queues: vec![QueueCounters::default(); sockets.len()],
             sockets,
@@ -131,7 +136,7 @@ impl Worker {
         let mut tables = Cache::new(&shared.tables);
         let mut live = Cache::new(&shared.live);
         let mut incoming = Vec::with_capacity(BATCH as usize);
-        let mut unpublished = 0;
+        let mut publication = Publication::new();
         let outcome = loop {
             let (tables, live) = (tables.load(), live.load());
             self.generation.store(tables.generation, Ordering::Release);
@@ -140,25 +145,18 @@ impl Worker {
             if std::mem::take(&mut self.has_requested) {
                 shared.call_control();
             }
-            match turn {
-                Ok(0) => {
-                    self.publish();
-                    if shared.is_stopping() {
-                        break Ok(());
-                    }
-                    self.wait(shared);
-                }
-                Ok(_) => {
-                    unpublished += 1;
-                    if unpublished == TURNS_UNPUBLISHED {
-                        unpublished = 0;
-                        self.publish();
-                    }
-                    if shared.is_stopping() {
-                        break Ok(());
-                    }
-                }
+            let received = match turn {
+                Ok(received) => received,
                 Err(error) => break Err(error),
+            };
+            if publication.is_due(self.wait, received) {
+                self.publish();
+            }
+            if shared.is_stopping() {
+                break Ok(());
+            }
+            if received == 0 {
+                self.wait(shared);
             }
         };
         for frame in incoming
@@ -182,7 +180,8 @@ impl Worker {
         let mut received = 0;
         for index in 0..self.sockets.len() {
             let socket = &mut self.sockets[index].socket;
-            socket.receive(&mut self.umem, incoming, BATCH);
+            let taken = socket.receive(&mut self.umem, incoming, BATCH);
+            self.wake_ups[index].has_more = taken >= BATCH;
             prepare(incoming, tables);
             let mut batch = 0;
             let mut frames = incoming.drain(..);

@@ -2,9 +2,10 @@
 
 use super::ports::{Port, Ports};
 use super::{DaemonError, failed};
-use crate::config::Config;
+use crate::config::{Config, Wait};
 use crate::control::snapshot::Queue;
 use crate::driver::kernel::Handover;
+use crate::driver::napi;
 use crate::errors::Request;
 use crate::fast_path::FastPath;
 use crate::stats::{Published, QueueCounters, WorkerCounters};
@@ -15,7 +16,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 /// The running workers.
 pub(super) struct Workers {
@@ -56,6 +57,7 @@ impl Workers {
             .min()
             .unwrap_or(0);
         let count = queues.min(cpus.len()).max(1);
+        warn_of_interrupts(config.wait, ports);
         let mut workers = Self {
             threads: Vec::new(),
             seen: Vec::new(),
@@ -63,15 +65,13 @@ impl Workers {
             multi_buffer: true,
         };
         for number in 0..count {
-            let started = start_one(
+            let post = Post {
                 number,
                 count,
-                cpus.get(number).copied(),
-                ports,
-                fast_path,
-                shared,
-                requests,
-            );
+                cpu: cpus.get(number).copied(),
+                wait: config.wait,
+            };
+            let started = start_one(&post, ports, fast_path, shared, requests);
             match started {
                 Ok((thread, seen, generation, multi_buffer)) => {
                     workers.multi_buffer &= multi_buffer;
@@ -163,16 +163,30 @@ fn sum(seen: &[Seen]) -> WorkerCounters {
     sum
 }
 
-/// Starts worker `number` of `count`.
-fn start_one(
+/// What is settled about a worker before it starts.
+struct Post {
+    /// Its number, one of `count`.
     number: usize,
     count: usize,
+    /// The processor that it runs on; `None` for any.
     cpu: Option<usize>,
+    wait: Wait,
+}
+
+/// Starts a worker.
+fn start_one(
+    post: &Post,
     ports: &Ports,
     fast_path: &mut FastPath,
     shared: &Arc<Shared>,
     requests: &Sender<Request>,
 ) -> Result<Started, DaemonError> {
+    let Post {
+        number,
+        count,
+        cpu,
+        wait,
+    } = *post;
     let (umem, sockets) = open(number, count, ports)?;
     let mut queues = Vec::new();
     for PortSocket { port, socket } in &sockets {
@@ -201,6 +215,7 @@ fn start_one(
         ports.iter().count(),
         handover,
         requests.clone(),
+        wait,
     )?;
     let seen = Seen {
         counters: worker.counters(),
@@ -228,6 +243,19 @@ fn start_one(
         });
     let thread = thread.map_err(failed("start a worker thread"))?;
     Ok((thread, seen, generation, multi_buffer))
+}
+
+/// Warns where polling the driver does not keep its interrupts away.
+fn warn_of_interrupts(wait: Wait, ports: &Ports) {
+    match wait {
+        Wait::Poll | Wait::Busy => {}
+        Wait::PreferBusyPoll => {
+            let missing = |port: &Port| napi::missing(&port.interface.name, port.index);
+            for missing in ports.iter().filter_map(missing) {
+                warn!("{missing}");
+            }
+        }
+    }
 }
 
 /// Opens the sockets of one worker over one UMEM.
