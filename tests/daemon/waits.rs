@@ -59,7 +59,13 @@ fn works(wait: &str, is_idle: impl FnOnce(f64) -> bool) -> Option<String> {
 
 #[test]
 fn a_worker_that_polls_sleeps() {
-    works("poll", |share| share < 0.2);
+    let Some(log) = works("poll", |share| share < 0.2) else {
+        return;
+    };
+    assert!(
+        log.contains("worker 0: processor") && log.contains("no interrupt of its queues is known"),
+        "{log}"
+    );
 }
 
 #[test]

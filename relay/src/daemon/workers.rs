@@ -1,7 +1,7 @@
 //! The worker threads: how many, on which processors, with which sockets; started and stopped.
 
 use super::ports::{Port, Ports};
-use super::{DaemonError, failed};
+use super::{DaemonError, failed, placement};
 use crate::config::{Config, Wait};
 use crate::control::snapshot::Queue;
 use crate::driver::kernel::Handover;
@@ -57,6 +57,7 @@ impl Workers {
             .min()
             .unwrap_or(0);
         let count = queues.min(cpus.len()).max(1);
+        let places = placement::place(config, ports, count, &cpus);
         warn_of_interrupts(config.wait, ports);
         let mut workers = Self {
             threads: Vec::new(),
@@ -64,11 +65,11 @@ impl Workers {
             generations: Vec::new(),
             multi_buffer: true,
         };
-        for number in 0..count {
+        for (number, cpu) in places.into_iter().enumerate() {
             let post = Post {
                 number,
                 count,
-                cpu: cpus.get(number).copied(),
+                cpu,
                 wait: config.wait,
             };
             let started = start_one(&post, ports, fast_path, shared, requests);

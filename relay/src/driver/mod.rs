@@ -3,6 +3,7 @@
 mod array;
 pub mod bpf;
 pub mod ethtool;
+pub mod interrupts;
 pub mod kernel;
 pub mod namespace;
 pub mod napi;
