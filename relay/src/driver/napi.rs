@@ -4,6 +4,7 @@
 
 use super::sysfs;
 use std::fs;
+use std::path::Path;
 
 /// The interrupts that may be put off one after the other, and the nanoseconds after which they come after all, as the
 /// kernel's documentation of AF_XDP suggests.
@@ -18,6 +19,16 @@ pub fn missing(name: &str, index: u32) -> Option<String> {
             advice(name)
         ));
     };
+    missing_in(name, &class)
+}
+
+/// Likewise for the interface that has this name where /sys was mounted; `None` also if there is none.
+pub fn missing_here(name: &str) -> Option<String> {
+    let class = sysfs::named(name);
+    class.exists().then(|| missing_in(name, &class))?
+}
+
+fn missing_in(name: &str, class: &Path) -> Option<String> {
     let read = |file| fs::read_to_string(class.join(file)).unwrap_or_default();
     missing_with(
         name,
