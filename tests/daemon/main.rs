@@ -30,3 +30,4 @@ mod service;
 mod start_up;
 mod stream;
 mod trace;
+mod waits;

@@ -32,6 +32,7 @@ impl Config {
             icmp,
             control,
             cpus,
+            wait,
         } = next;
         // Not from the file: it is drawn when the relay starts.
         policy.identification_key = self.policy.identification_key;
@@ -43,6 +44,7 @@ impl Config {
             ("control.metrics", self.control.metrics != control.metrics),
             ("control.watch", self.control.watch != control.watch),
             ("workers.cpus", self.cpus != cpus),
+            ("workers.wait", self.wait != wait),
         ];
         let config = Self {
             policy,
@@ -58,6 +60,7 @@ impl Config {
             icmp,
             control: self.control.clone(),
             cpus: self.cpus.clone(),
+            wait: self.wait,
         };
         Change {
             config,
@@ -114,7 +117,7 @@ mod tests {
 
         let next = config(
             "prefix: 2001:db8:47::/96\ninterfaces: [{ name: eth1 }]\n\
-             control: { watch: on, socket: off }\nworkers: { cpus: [0] }\n",
+             control: { watch: on, socket: off }\nworkers: { cpus: [0], wait: busy }\n",
         );
         let change = running.changed_to(next.clone());
         assert_eq!(
@@ -123,12 +126,16 @@ mod tests {
                 "interfaces",
                 "control.socket",
                 "control.watch",
-                "workers.cpus"
+                "workers.cpus",
+                "workers.wait"
             ]
         );
         assert_eq!(change.config.interfaces, running.interfaces);
         assert_eq!(change.config.control, running.control);
-        assert_eq!(change.config.cpus, None);
+        assert_eq!(
+            (change.config.cpus, change.config.wait),
+            (None, running.wait)
+        );
         assert_eq!(change.config.policy.prefix, next.policy.prefix);
     }
 }

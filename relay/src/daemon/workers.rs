@@ -1,10 +1,11 @@
 //! The worker threads: how many, on which processors, with which sockets; started and stopped.
 
 use super::ports::{Port, Ports};
-use super::{DaemonError, failed};
-use crate::config::Config;
+use super::{DaemonError, failed, placement};
+use crate::config::{Config, Wait};
 use crate::control::snapshot::Queue;
 use crate::driver::kernel::Handover;
+use crate::driver::napi;
 use crate::errors::Request;
 use crate::fast_path::FastPath;
 use crate::stats::{Published, QueueCounters, WorkerCounters};
@@ -15,7 +16,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 /// The running workers.
 pub(super) struct Workers {
@@ -56,22 +57,22 @@ impl Workers {
             .min()
             .unwrap_or(0);
         let count = queues.min(cpus.len()).max(1);
+        let places = placement::place(config, ports, count, &cpus);
+        warn_of_interrupts(config.wait, ports);
         let mut workers = Self {
             threads: Vec::new(),
             seen: Vec::new(),
             generations: Vec::new(),
             multi_buffer: true,
         };
-        for number in 0..count {
-            let started = start_one(
+        for (number, cpu) in places.into_iter().enumerate() {
+            let post = Post {
                 number,
                 count,
-                cpus.get(number).copied(),
-                ports,
-                fast_path,
-                shared,
-                requests,
-            );
+                cpu,
+                wait: config.wait,
+            };
+            let started = start_one(&post, ports, fast_path, shared, requests);
             match started {
                 Ok((thread, seen, generation, multi_buffer)) => {
                     workers.multi_buffer &= multi_buffer;
@@ -163,16 +164,30 @@ fn sum(seen: &[Seen]) -> WorkerCounters {
     sum
 }
 
-/// Starts worker `number` of `count`.
-fn start_one(
+/// What is settled about a worker before it starts.
+struct Post {
+    /// Its number, one of `count`.
     number: usize,
     count: usize,
+    /// The processor that it runs on; `None` for any.
     cpu: Option<usize>,
+    wait: Wait,
+}
+
+/// Starts a worker.
+fn start_one(
+    post: &Post,
     ports: &Ports,
     fast_path: &mut FastPath,
     shared: &Arc<Shared>,
     requests: &Sender<Request>,
 ) -> Result<Started, DaemonError> {
+    let Post {
+        number,
+        count,
+        cpu,
+        wait,
+    } = *post;
     let (umem, sockets) = open(number, count, ports)?;
     let mut queues = Vec::new();
     for PortSocket { port, socket } in &sockets {
@@ -201,6 +216,7 @@ fn start_one(
         ports.iter().count(),
         handover,
         requests.clone(),
+        wait,
     )?;
     let seen = Seen {
         counters: worker.counters(),
@@ -228,6 +244,19 @@ fn start_one(
         });
     let thread = thread.map_err(failed("start a worker thread"))?;
     Ok((thread, seen, generation, multi_buffer))
+}
+
+/// Warns where polling the driver does not keep its interrupts away.
+fn warn_of_interrupts(wait: Wait, ports: &Ports) {
+    match wait {
+        Wait::Poll | Wait::Busy => {}
+        Wait::PreferBusyPoll => {
+            let missing = |port: &Port| napi::missing(&port.interface.name, port.index);
+            for missing in ports.iter().filter_map(missing) {
+                warn!("{missing}");
+            }
+        }
+    }
 }
 
 /// Opens the sockets of one worker over one UMEM.
