@@ -12,6 +12,7 @@ use relay::driver::bpf::{Generation, XdpProgram};
 use relay::driver::xdp_counters::XdpCounters;
 use relay::fast_path::{self, Wishes};
 use relay::tables::Tables;
+use relay::tally::Tally;
 use relay_core::address::Prefix;
 use relay_core::policy::{
     AtomicFragments, Hairpin, Policy, ServiceOctet, TcpMssClamp, WkpNonGlobal,
@@ -206,7 +207,9 @@ fn the_verifier_accepts_every_configuration() {
                     mtu_v4,
                     ..Settings::new(policy, work)
                 };
+                let tally = Tally::new(eam.len(), true);
                 let generation = Generation {
+                    tally: &tally,
                     settings,
                     eam,
                     lists,
@@ -332,6 +335,7 @@ impl Loaded {
         let mut program = XdpProgram::load(&Generation {
             settings: Settings::new(&policy, work),
             eam: &eam,
+            tally: &Tally::new(eam.len(), true),
             lists: &lists,
         })
         .unwrap_or_else(|error| panic!("{error}"));

@@ -212,7 +212,7 @@ fn processor_time() -> Duration {
 fn translate(frames: &mut [Frame], tables: &Tables, live: &Live, counters: &mut Counters) {
     prepare(frames, tables);
     for frame in frames {
-        let disposition = process(frame, tables, live, counters);
+        let disposition = process(frame, tables, live, counters, 0);
         assert!(matches!(black_box(&disposition), Disposition::Send(_)));
     }
 }

@@ -223,6 +223,9 @@ fn count(fate: XdpCounter, plain: &Plain) {
     if !is_from_v4 && plain.is_v6() {
         maps::add(counters, XdpCounter::Hairpinned.index(), 1);
     }
+    for mapping in plain.mappings {
+        maps::count_for(mapping, is_from_v4, u64::from(plain.length()));
+    }
 }
 
 /// What is cut of a plain packet that came as IPv4, in octets.

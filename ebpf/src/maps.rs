@@ -12,14 +12,14 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 use crate::scratch::Scratch;
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_FIB_LKUP_RET_SUCCESS, xdp_action},
-    helpers::generated::{bpf_fib_lookup, bpf_jiffies64},
+    helpers::generated::{bpf_fib_lookup, bpf_get_smp_processor_id, bpf_jiffies64},
     macros::map,
     maps::{Array, DevMap, HashMap, LpmTrie, LruHashMap, PerCpuArray, XskMap, lpm_trie::Key},
     programs::XdpContext,
 };
 use eam_tables::flat::{self, Filter, Slot4, Slot6, Slots};
 use eam_tables::layout::{
-    self, CachedHop, Egress, List, NeighbourKey, Port, Settings, State, XdpCounter,
+    self, CachedHop, Egress, List, MappingCount, NeighbourKey, Port, Settings, State, XdpCounter,
 };
 use relay_core::Plain;
 
@@ -42,6 +42,9 @@ static FILTER_V4: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 #[map]
 static FILTER_V6: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+#[map]
+static EAM_COUNTS: Array<MappingCount> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 #[map]
 static LISTS_V4: LpmTrie<u32, u32> =
@@ -267,6 +270,32 @@ pub(crate) fn counters() -> Option<&'static mut Counters> {
     // SAFETY: the kernel returned the pointer to this CPU's value, and no other program that counts here interrupts this one
     // on its CPU.
     Some(unsafe { &mut *values })
+}
+
+/// Counts a packet of so many octets for the mapping with a number less one, if there is one.
+#[inline(always)]
+pub(crate) fn count_for(mapping: u32, is_from_v4: bool, octets: u64) {
+    let mappings = settings().mappings;
+    if mapping == 0 || mappings == 0 {
+        return;
+    }
+    // SAFETY: the helper takes nothing and only reads a number.
+    let processor = unsafe { bpf_get_smp_processor_id() };
+    let index = processor
+        .wrapping_mul(mappings)
+        .wrapping_add(mapping.wrapping_sub(1));
+    let Some(place) = EAM_COUNTS.get_ptr_mut(index) else {
+        return;
+    };
+    // SAFETY: nobody else writes to the values of this processor, and nothing that does interrupts this program on it.
+    let [packets_v4, octets_v4, packets_v6, octets_v6] = unsafe { &mut *place };
+    let (packets, sum) = if is_from_v4 {
+        (packets_v4, octets_v4)
+    } else {
+        (packets_v6, octets_v6)
+    };
+    *packets = packets.wrapping_add(1);
+    *sum = sum.wrapping_add(octets);
 }
 
 /// Adds to one of the counters.

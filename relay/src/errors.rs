@@ -4,12 +4,13 @@
 //! counted. The control thread does the rest.
 
 use crate::tables::{Paths, Surroundings, Tables};
+use crate::tally;
 use relay_core::counters::Counters;
 use relay_core::wire::{Octets, ipv4, ipv6};
 use relay_core::{
     Direction, DropReason, MAX_ERROR_LENGTH, Reply, TranslatedError, Translator, reply_v4, reply_v6,
 };
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
 
 /// What is to be done about a packet.
@@ -72,6 +73,13 @@ pub fn handle<P: Paths>(
                 Direction::V6ToV4 => translator.error_v6_to_v4(packet, output),
             };
             counters.record_error(*direction, &translated);
+            if let Ok(error) = &translated
+                && let Some(new) = addresses(output)
+            {
+                let (part, octets) = (tally::control_part(), error.length as u64);
+                let tally = &tables.tally;
+                tally.add_any(part, tables, *direction, packet, new, octets);
+            }
             return translated.map_or(Outcome::Nothing, Outcome::Send);
         }
     };
@@ -97,6 +105,15 @@ pub fn handle<P: Paths>(
             Outcome::Send(error)
         }
     }
+}
+
+/// Returns source and destination of a packet.
+fn addresses(packet: &[u8]) -> Option<[IpAddr; 2]> {
+    Some(match packet.first()? >> 4 {
+        4 => [12, 16].map(|at| packet.load::<4>(at).map(IpAddr::from)),
+        _ => [8, 24].map(|at| packet.load::<16>(at).map(IpAddr::from)),
+    })
+    .and_then(|[source, destination]| Some([source?, destination?]))
 }
 
 /// Describes a dropped packet to the operator, where the RFC wants that.

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 /// How long a program may still be at work on a frame after it was replaced, by far.
-const GRACE: Duration = Duration::from_secs(1);
+pub const GRACE: Duration = Duration::from_secs(1);
 /// How long the program remembers an answer of the kernel at most, in the kernel's jiffies: a second or more.
 const PATIENCE: u32 = 1000;
 
@@ -408,6 +408,7 @@ pub fn prepare(tables: &Tables, wishes: Wishes) -> Result<XdpProgram, BpfError> 
             ..Settings::new(&tables.policy, work)
         },
         eam: &tables.eam,
+        tally: &tables.tally,
         lists: &lists,
     };
     match XdpProgram::load(&with(wishes.work)) {

@@ -42,5 +42,6 @@ pub mod process;
 pub mod routes;
 pub mod stats;
 pub mod tables;
+pub mod tally;
 pub mod tap;
 pub mod worker;

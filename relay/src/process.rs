@@ -72,21 +72,22 @@ pub enum HandoverReason {
     Passed,
 }
 
-/// Processes the frame that arrived on some port.
+/// Processes the frame that arrived on some port. `worker` is the number of whoever counts for the mappings.
 #[inline]
 pub fn process<F: Frame>(
     frame: &mut F,
     tables: &Tables,
     live: &Live,
     counters: &mut Counters,
+    worker: usize,
 ) -> Disposition {
     let Ok(header) = ethernet::Header::parse(frame.octets()) else {
         counters.record_pass(PassReason::NotIp);
         return Disposition::Discard;
     };
-    match process_plain(frame, &header, tables, live, counters) {
+    match process_plain(frame, &header, tables, live, counters, worker) {
         Some(route) => Disposition::Send(route),
-        None => process_behind(frame, &header, tables, live, counters),
+        None => process_behind(frame, &header, tables, live, counters, worker),
     }
 }
 
@@ -96,9 +97,10 @@ pub fn process_any<F: Frame>(
     tables: &Tables,
     live: &Live,
     counters: &mut Counters,
+    worker: usize,
 ) -> Disposition {
     match ethernet::Header::parse(frame.octets()) {
-        Ok(header) => process_behind(frame, &header, tables, live, counters),
+        Ok(header) => process_behind(frame, &header, tables, live, counters, worker),
         Err(Malformed) => {
             counters.record_pass(PassReason::NotIp);
             Disposition::Discard
@@ -114,6 +116,7 @@ fn process_plain<F: Frame>(
     tables: &Tables,
     live: &Live,
     counters: &mut Counters,
+    worker: usize,
 ) -> Option<Route> {
     let (direction, plain) = translate_plain(frame.octets(), header, tables, live)?;
     let routes = &live.routes;
@@ -143,6 +146,7 @@ fn process_plain<F: Frame>(
     });
     perform_plain(frame, header.length, &link, &plain).ok()?;
     counters.record_plain(direction, &plain);
+    tables.tally.add_plain(worker, direction, &plain);
     Some(route)
 }
 
@@ -183,6 +187,7 @@ fn process_behind<F: Frame>(
     tables: &Tables,
     live: &Live,
     counters: &mut Counters,
+    worker: usize,
 ) -> Disposition {
     let way = Way::new(live);
     let surroundings = Surroundings {
@@ -201,7 +206,18 @@ fn process_behind<F: Frame>(
             return Disposition::Discard;
         }
     };
+    let octets = counters.forwarded_octets(direction);
     counters.record(direction, &verdict);
+    let octets = counters.forwarded_octets(direction) - octets;
+    if let Verdict::Forward(rewrite) | Verdict::Split(Split { rewrite, .. }) = &verdict {
+        let (packet, new) = (
+            packet,
+            [rewrite.header.source(), rewrite.header.destination()],
+        );
+        tables
+            .tally
+            .add_any(worker, tables, direction, packet, new, octets);
+    }
     // Taken apart in place: a copy costs as much as a look-up.
     match &verdict {
         Verdict::Forward(rewrite) => {

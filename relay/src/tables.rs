@@ -5,6 +5,7 @@
 
 use crate::config::{Config, IcmpErrors, SourceChoice};
 use crate::driver::prefetch::prefer_huge_pages;
+use crate::tally::Tally;
 use eam_tables::{Eam, EamTable, PrefixSet4};
 use ipnet::{Ipv4Net, Ipv6Net};
 use relay_core::network::Mapped;
@@ -27,6 +28,8 @@ pub struct Tables {
     pub denylist4: PrefixSet4,
     /// Sources of ICMP errors whose own could not be translated.
     pub error_sources: ErrorSources,
+    /// What is counted for each mapping.
+    pub tally: Tally,
 }
 
 impl Tables {
@@ -34,6 +37,7 @@ impl Tables {
     pub fn new(config: &Config, eams: Vec<Eam>) -> Self {
         Self {
             generation: 1,
+            tally: Tally::new(eams.len(), config.eam_counters),
             policy: config.policy,
             eam: EamTable::in_memory(eams, &prefer_huge_pages),
             ipv4_translatable: config.ipv4_translatable.clone(),

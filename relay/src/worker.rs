@@ -45,6 +45,8 @@ pub struct PortSocket {
 
 /// An AF_XDP worker before and while it runs.
 pub struct Worker {
+    /// Under which it counts for the mappings.
+    number: usize,
     umem: Umem,
     sockets: Vec<PortSocket>,
     /// For each port, the socket that sends out of it.
@@ -89,6 +91,7 @@ impl Worker {
                 .position(|socket: &PortSocket| socket.port == port)
         };
         let mut worker = Self {
+            number: 0,
             senders: (0..ports).map(sender).collect(),
             outgoing: sockets
                 .iter()
@@ -127,12 +130,13 @@ impl Worker {
         &self.sockets
     }
 
-    /// Works until told to stop.
+    /// Works until told to stop. Workers that run at the same time have different numbers, below the number of processors.
     ///
     /// # Errors
     ///
     /// A socket failed in a way that nobody has foreseen.
-    pub fn run(mut self, shared: &Shared) -> Result<(), Error> {
+    pub fn run(mut self, shared: &Shared, number: usize) -> Result<(), Error> {
+        self.number = number;
         let mut tables = Cache::new(&shared.tables);
         let mut live = Cache::new(&shared.live);
         let mut incoming = Vec::with_capacity(BATCH as usize);
@@ -216,7 +220,13 @@ impl Worker {
             let counters = &self.counters.verdicts;
             tap.look(interface, Link::Ethernet, frame.octets(), counters)
         });
-        let disposition = process(&mut frame, tables, live, &mut self.counters.verdicts);
+        let disposition = process(
+            &mut frame,
+            tables,
+            live,
+            &mut self.counters.verdicts,
+            self.number,
+        );
         if let Some(look) = look {
             let port = |port: usize| match self.senders.get(port) {
                 Some(Some(socket)) => self.sockets[*socket].socket.config().interface.as_str(),

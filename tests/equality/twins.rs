@@ -25,6 +25,9 @@ const XDP_PASS: u32 = 2;
 const XDP_TX: u32 = 3;
 const XDP_REDIRECT: u32 = 4;
 
+/// The worker that counts for the mappings what the program has translated; another one counts all the rest.
+const COUNTING: usize = 1;
+
 /// Room for a frame that comes back.
 const LONGEST: usize = 70_000;
 
@@ -234,10 +237,10 @@ impl Twins {
     }
 
     fn work(&self, frame: &[u8]) -> Outcome {
-        let outcome = |process: fn(&mut MemoryFrame, &Tables, &Live, &mut Counters) -> _| {
+        let outcome = |process: fn(&mut MemoryFrame, &Tables, &Live, &mut Counters, usize) -> _| {
             let mut memory = MemoryFrame::new(frame, 128);
             let mut counters = Counters::ZERO;
-            let disposition = process(&mut memory, &self.tables, &self.live, &mut counters);
+            let disposition = process(&mut memory, &self.tables, &self.live, &mut counters, 0);
             Outcome {
                 disposition,
                 frame: memory.octets().to_vec(),
@@ -252,6 +255,19 @@ impl Twins {
             hex(frame)
         );
         short
+    }
+
+    /// Has a worker count for the mappings of a frame that the program has translated.
+    fn count_as_worker(&self, frame: &[u8]) {
+        let mut memory = MemoryFrame::new(frame, 128);
+        let mut counters = Counters::ZERO;
+        process_any(
+            &mut memory,
+            &self.tables,
+            &self.live,
+            &mut counters,
+            COUNTING,
+        );
     }
 
     /// Runs both on a frame, and says what differs. `None` as for [`run`](Self::run).
@@ -282,6 +298,7 @@ impl Twins {
                     return Err(explain("the program sends another frame than the worker"));
                 }
                 self.expected.add(&outcome.counters);
+                self.count_as_worker(frame);
             }
             Fate::LeftToKernel(output) => {
                 let expected = behind_own_link(frame, &outcome.frame);
@@ -291,6 +308,7 @@ impl Twins {
                     ));
                 }
                 self.expected.add(&outcome.counters);
+                self.count_as_worker(frame);
             }
             Fate::Punted => {
                 let is_done = outcome.port().is_some() && self.is_plain(frame, &outcome.frame);
@@ -414,6 +432,15 @@ impl Twins {
                 OwnAddress,
             ]),
         };
+        let (by_worker, by_program) = (
+            self.tables.tally.counts_of_worker(COUNTING),
+            self.tables.tally.counts_of_program(),
+        );
+        if by_worker != by_program {
+            return Err(format!(
+                "by mapping: the program {by_program:?}\n            the worker {by_worker:?}"
+            ));
+        }
         let tally = std::mem::take(&mut self.tally);
         self.expected = Counters::ZERO;
         if counted != tally {

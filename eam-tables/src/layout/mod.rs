@@ -38,6 +38,12 @@ pub const FILTER_V4: &str = "FILTER_V4";
 /// Map: the words (`u64`) of the filter in front of [`EAM_V6`].
 pub const FILTER_V6: &str = "FILTER_V6";
 
+/// Map: [`MappingCount`]s, for each processor one of each mapping, in the order of the mappings' numbers; none at all if
+/// [`Settings::mappings`] is zero.
+pub const EAM_COUNTS: &str = "EAM_COUNTS";
+/// What a processor has counted for a mapping: packets and octets from IPv4, then packets and octets from IPv6.
+pub type MappingCount = [u64; 4];
+
 /// Map: longest-prefix table from IPv4 address (`u32`, network order) to the sum of the numbers of the [`List`]s that it is in.
 pub const LISTS_V4: &str = "LISTS_V4";
 /// The most prefixes in [`LISTS_V4`]; memory is only taken for those that are there.

@@ -47,8 +47,8 @@ pub struct Settings {
     pub has_lists: u32,
     /// [`Policy::tcp_mss_clamp`]: 0 off, 1 anything else.
     pub tcp_mss_clamp: u32,
-    /// Zero, in place of padding.
-    pub reserved: u32,
+    /// The number of mappings that are counted for in [`EAM_COUNTS`](super::EAM_COUNTS); zero if none are.
+    pub mappings: u32,
 }
 
 /// What the program does with packets that are the relay's.
@@ -93,7 +93,7 @@ impl Settings {
         work: 0,
         has_lists: 0,
         tcp_mss_clamp: 0,
-        reserved: 0,
+        mappings: 0,
     };
 
     /// Returns the settings for a policy; shapes, MTUs and lists are still those of [`NONE`](Self::NONE).

@@ -180,6 +180,12 @@ impl Counters {
         }
     }
 
+    /// Returns the octets of all packets that were translated and sent on, from their new network headers on.
+    pub fn forwarded_octets(&self, direction: Direction) -> u64 {
+        let counters = self.directions.get(direction as usize);
+        counters.map_or(0, |counters| counters.forwarded_octets)
+    }
+
     /// Adds packets that were forwarded elsewhere, and their octets.
     #[inline]
     pub fn add_forwarded(&mut self, direction: Direction, packets: u64, octets: u64) {

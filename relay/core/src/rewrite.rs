@@ -123,6 +123,14 @@ impl NetworkHeader {
         }
     }
 
+    /// Returns the address from which the packet comes.
+    pub const fn source(&self) -> IpAddr {
+        match self {
+            Self::V4(header) => IpAddr::V4(header.source),
+            Self::V6(header) | Self::V6Fragment(header, _) => IpAddr::V6(header.source),
+        }
+    }
+
     /// Returns the address to which the packet goes next.
     pub const fn destination(&self) -> IpAddr {
         match self {

@@ -21,6 +21,7 @@ impl Config {
         let Self {
             mut policy,
             eam,
+            eam_counters,
             ipv4_translatable,
             service_pools,
             denylist4,
@@ -49,6 +50,7 @@ impl Config {
         let config = Self {
             policy,
             eam,
+            eam_counters,
             ipv4_translatable,
             service_pools,
             denylist4,

@@ -1,9 +1,10 @@
 //! The keys that `relay.yaml` may have, section by section, in the order of `docs/configuration.md`.
 
-pub(super) const TOP: [&str; 14] = [
+pub(super) const TOP: [&str; 15] = [
     "role",
     "prefix",
     "eam",
+    "eam_counters",
     "ipv4_translatable",
     "service_pools",
     "denylist4",

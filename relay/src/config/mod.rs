@@ -29,6 +29,8 @@ pub struct Config {
     pub policy: Policy,
     /// The EAM files, as paths that can be opened.
     pub eam: Vec<PathBuf>,
+    /// Whether packets and octets are counted for each mapping.
+    pub eam_counters: bool,
     /// IPv4 addresses that are translated by RFC 6052 instead of an EAM (RFC 7755, 4.10).
     pub ipv4_translatable: PrefixSet4,
     /// IPv4 addresses that are routed to the relay.

@@ -75,6 +75,8 @@ fn config(mut top: Section, eam: Vec<PathBuf>, problems: &mut Problems) -> Optio
     let prefix = prefix.and_then(|(key_place, node)| {
         scalar("prefix", &key_place, &node, problems, translation_prefix)
     });
+    let on_off = [("on", true), ("off", false)];
+    let eam_counters = top.choice("eam_counters", true, &on_off, problems, &[]);
     let place_of_translatable = top.place_of("ipv4_translatable");
     let ipv4_translatable = prefixes(&mut top, "ipv4_translatable", problems);
     // RFC 6052, 3.1: "The Well-Known Prefix SHOULD NOT be used to construct IPv4-translatable IPv6 addresses."
@@ -122,6 +124,7 @@ fn config(mut top: Section, eam: Vec<PathBuf>, problems: &mut Problems) -> Optio
     Some(Config {
         policy,
         eam,
+        eam_counters,
         ipv4_translatable,
         service_pools,
         denylist4,

@@ -10,6 +10,8 @@ use super::watch::Fingerprint;
 use crate::config::Config;
 use crate::control::snapshot::{LastReload, Reloads};
 use crate::control::{Change, Edit, Refusal};
+use crate::fast_path::GRACE;
+use crate::tables::Tables;
 use crossbeam::channel::Sender;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -48,6 +50,8 @@ pub(super) struct Changes {
     waiting: VecDeque<Wish>,
     current: Option<Wish>,
     reloads: Reloads,
+    /// Generations whose predecessors may still be at work, and since when they are in force.
+    unsettled: VecDeque<(Instant, Arc<Tables>)>,
     since: (SystemTime, Instant),
     runtime_mappings: usize,
     fingerprint: Fingerprint,
@@ -64,6 +68,7 @@ impl Changes {
             waiting: VecDeque::new(),
             current: None,
             reloads: Reloads::default(),
+            unsettled: VecDeque::new(),
             since: (SystemTime::now(), Instant::now()),
             runtime_mappings: 0,
             fingerprint: Fingerprint::default(),
@@ -97,6 +102,14 @@ impl Changes {
     pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
         let eam = self.config.eam.iter().map(PathBuf::as_path);
         std::iter::once(self.path.as_path()).chain(eam)
+    }
+
+    /// Has the loader free generations that nobody uses any more: with a million mappings, that takes its time.
+    pub(super) fn settle(&mut self, now: Instant) {
+        let is_due = |(since, _): &mut (Instant, _)| now.duration_since(*since) >= GRACE;
+        while let Some((_, tables)) = self.unsettled.pop_front_if(is_due) {
+            let _ = self.loader.send(Job::Settle(tables));
+        }
     }
 
     /// Wishes for a generation from the files as they are. One that waits already does for all who wish it.
@@ -186,12 +199,11 @@ impl Control<'_> {
                     change,
                 } = *prepared;
                 let workers = self.workers.generations();
-                let before = match publish::publish(plan, self.shared, workers, self.fast_path) {
-                    Ok(before) => before,
-                    Err(error) => return self.refuse(Refusal::because(error)),
-                };
-                // Freeing a million mappings takes its time.
-                let _ = self.changes.loader.send(Job::Free(before));
+                if let Err(error) = publish::publish(plan, self.shared, workers, self.fast_path) {
+                    return self.refuse(Refusal::because(error));
+                }
+                let published = (Instant::now(), self.shared.tables.load_full());
+                self.changes.unsettled.push_back(published);
                 self.changes.since = (SystemTime::now(), Instant::now());
                 self.changes.runtime_mappings = runtime_mappings;
                 self.errors.follow(&config.icmp);

@@ -250,6 +250,7 @@ impl Control<'_> {
                 housekeeping = now + HOUSEKEEPING;
                 self.mirror.confirm_used_neighbours();
                 self.fast_path.reclaim(now);
+                self.changes.settle(now);
                 for (link, address) in self.fast_path.take_used_neighbours()? {
                     self.mirror.confirm_neighbour(link, address);
                 }

@@ -7,6 +7,7 @@ use super::publish::Plan;
 use crate::config::{self, Config};
 use crate::control::{Change, Edit, Refusal, is_runtime};
 use crate::tables::Tables;
+use crate::tally::IS_NEW;
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use eam_tables::{Eam, Problem, Severity};
 use std::io;
@@ -29,8 +30,8 @@ pub(super) enum Job {
     Reload(PathBuf, Base),
     /// Change one mapping.
     Edit(Edit, Base),
-    /// Free what nobody uses any more.
-    Free(Arc<Tables>),
+    /// Take the counts of the generation before these tables for good, and free it: nobody uses it any more.
+    Settle(Arc<Tables>),
 }
 
 /// What is ready to be published.
@@ -59,7 +60,7 @@ fn work(jobs: &Receiver<Job>, done: impl Fn(Loaded)) {
         match job {
             Job::Reload(path, base) => done(reload(&path, &base)),
             Job::Edit(edit, base) => done(edit::edit(&edit, &base)),
-            Job::Free(tables) => drop(tables),
+            Job::Settle(tables) => tables.tally.settle(),
         }
     }
 }
@@ -86,7 +87,7 @@ fn reload(path: &Path, base: &Base) -> Loaded {
 pub(super) fn prepare(config: Config, eams: Vec<Eam>, base: &Base) -> Loaded {
     let mut tables = Tables::new(&config, eams);
     tables.generation = base.tables.generation + 1;
-    let mut change = difference(base.tables.eam.entries(), tables.eam.entries());
+    let (mut change, numbers) = difference(base.tables.eam.entries(), tables.eam.entries());
     change.generation = tables.generation;
     let runtime_mappings = tables
         .eam
@@ -94,7 +95,7 @@ pub(super) fn prepare(config: Config, eams: Vec<Eam>, base: &Base) -> Loaded {
         .iter()
         .filter(|eam| is_runtime(eam))
         .count();
-    let plan = Plan::new(&config, tables).map_err(Refusal::because)?;
+    let plan = Plan::new(&config, tables, numbers).map_err(Refusal::because)?;
     Ok(Box::new(Prepared {
         config,
         plan,
@@ -122,8 +123,9 @@ fn told(problems: &[Problem]) -> Vec<String> {
     lines
 }
 
-/// Counts what two lists of mappings have in common, by their IPv4 prefixes; no prefix is there twice.
-fn difference(old: &[Eam], new: &[Eam]) -> Change {
+/// Counts what two lists of mappings have in common, by their IPv4 prefixes; no prefix is there twice. Returns the number in the old
+/// list of each mapping of the new one, too, or [`IS_NEW`].
+fn difference(old: &[Eam], new: &[Eam]) -> (Change, Vec<u32>) {
     let sorted = |eams: &[Eam]| {
         let mut order: Vec<u32> = (0..eams.len() as u32).collect();
         order.sort_unstable_by_key(|index| eams[*index as usize].ipv4());
@@ -131,27 +133,32 @@ fn difference(old: &[Eam], new: &[Eam]) -> Change {
     };
     let (old_order, new_order) = (sorted(old), sorted(new));
     let mut change = Change::default();
-    let mut befores = old_order
-        .iter()
-        .map(|index| &old[*index as usize])
-        .peekable();
-    for after in new_order.iter().map(|index| &new[*index as usize]) {
+    let mut numbers = vec![IS_NEW; new.len()];
+    let old_of = |index: &&u32| &old[**index as usize];
+    let mut befores = old_order.iter().peekable();
+    for index in new_order {
+        let after = &new[index as usize];
         while befores
-            .next_if(|before| before.ipv4() < after.ipv4())
+            .next_if(|before| old_of(before).ipv4() < after.ipv4())
             .is_some()
         {
             change.removed += 1;
         }
-        match befores.next_if(|before| before.ipv4() == after.ipv4()) {
-            None => change.added += 1,
-            Some(before) if before.ipv6() == after.ipv6() && before.name() == after.name() => {
-                change.kept += 1;
-            }
-            Some(_) => change.changed += 1,
+        let Some(number) = befores.next_if(|before| old_of(before).ipv4() == after.ipv4()) else {
+            change.added += 1;
+            continue;
+        };
+        let before = old_of(&number);
+        if before.ipv6() == after.ipv6() {
+            numbers[index as usize] = *number;
+        }
+        match before.ipv6() == after.ipv6() && before.name() == after.name() {
+            true => change.kept += 1,
+            false => change.changed += 1,
         }
     }
     change.removed += befores.count();
-    change
+    (change, numbers)
 }
 
 #[cfg(test)]
@@ -180,13 +187,15 @@ mod tests {
             ("192.0.2.7/32", "2001:db8::7/128"),
             ("192.0.2.8/32", "2001:db8::8/128"),
         ]);
-        let change = difference(&old, &new);
+        let (change, numbers) = difference(&old, &new);
+        assert_eq!(numbers, [IS_NEW, IS_NEW, 0, IS_NEW]);
         assert_eq!(
             (change.added, change.removed, change.changed, change.kept),
             (2, 1, 1, 1)
         );
-        assert_eq!(difference(&[], &old).added, 3);
-        assert_eq!(difference(&old, &[]).removed, 3);
-        assert_eq!(difference(&old, &old).kept, 3);
+        assert_eq!(difference(&[], &old).0.added, 3);
+        assert_eq!(difference(&old, &[]).0.removed, 3);
+        let (change, numbers) = difference(&old, &old);
+        assert_eq!((change.kept, numbers), (3, vec![0, 1, 2]));
     }
 }

@@ -124,7 +124,7 @@ pub fn run(path: &Path, config: Config, tables: Tables) -> Result<(), DaemonErro
     let pins = pins(&config)?;
     let mut mirror = Mirror::open()?;
     let mut ports = Ports::find(&config, &mirror)?;
-    let (first, mut fast_path) = Plan::new(&config, tables)?.begin(pins);
+    let (first, mut fast_path) = Plan::new(&config, tables, Vec::new())?.begin(pins);
     ports.announce(&mut fast_path)?;
 
     let live = Live::take(&mut mirror, &ports.indices(), &config);

@@ -30,15 +30,23 @@ const GLANCE: Duration = Duration::from_micros(50);
 pub(super) struct Plan {
     /// The tables, with the number of the generation.
     tables: Arc<Tables>,
+    /// The number that each mapping has in the generation before, or [`IS_NEW`](crate::tally::IS_NEW).
+    numbers: Vec<u32>,
     program: XdpProgram,
 }
 
 impl Plan {
-    /// Loads the XDP program of a generation. Takes long for large tables, so not for the control thread.
-    pub(super) fn new(config: &Config, tables: Tables) -> Result<Self, BpfError> {
+    /// Loads the XDP program of a generation, whose mappings have these numbers in the one before. Takes long for large tables, so
+    /// not for the control thread.
+    pub(super) fn new(
+        config: &Config,
+        tables: Tables,
+        numbers: Vec<u32>,
+    ) -> Result<Self, BpfError> {
         let program = fast_path::prepare(&tables, wishes(config))?;
         Ok(Self {
             tables: Arc::new(tables),
+            numbers,
             program,
         })
     }
@@ -62,7 +70,7 @@ fn wishes(config: &Config) -> Wishes {
     }
 }
 
-/// Puts a generation in force, and returns the tables of the one before, which nobody uses any more.
+/// Puts a generation in force. The one before may be at work for a moment longer; its tables stay with the counts of the new one.
 ///
 /// # Errors
 ///
@@ -72,9 +80,11 @@ pub(super) fn publish(
     shared: &Shared,
     workers: &[Arc<AtomicU64>],
     fast_path: &mut FastPath,
-) -> Result<Arc<Tables>, BpfError> {
+) -> Result<(), BpfError> {
     let generation = plan.tables.generation;
-    let before = shared.tables.swap(Arc::clone(&plan.tables));
+    let before = shared.tables.load_full();
+    plan.tables.tally.follow(Arc::clone(&before), plan.numbers);
+    shared.tables.store(Arc::clone(&plan.tables));
     let deadline = Instant::now() + PATIENCE;
     let has_seen = |seen: &Arc<AtomicU64>| seen.load(Ordering::Acquire) >= generation;
     shared.rouse();
@@ -86,11 +96,7 @@ pub(super) fn publish(
         std::thread::sleep(GLANCE);
     }
     shared.rest();
-    match fast_path.publish(plan.program, &plan.tables) {
-        Ok(()) => Ok(before),
-        Err(error) => {
-            shared.tables.store(before);
-            Err(error)
-        }
-    }
+    fast_path
+        .publish(plan.program, &plan.tables)
+        .inspect_err(|_| shared.tables.store(before))
 }

@@ -238,7 +238,7 @@ fn start_one(
                     error!("worker {number} cannot run on processor {cpu}: {error}");
                 }
             }
-            if let Err(error) = worker.run(&shared) {
+            if let Err(error) = worker.run(&shared, number) {
                 error!("worker {number}: {error}");
             }
         });

@@ -6,6 +6,7 @@
 )]
 
 use super::bpf::BpfError;
+use super::region::Region;
 use aya::maps::Map;
 use aya::{Ebpf, Pod};
 use eam_tables::flat::{Slot4, Slot6};
@@ -30,6 +31,20 @@ pub(super) struct Loadable(pub(super) Settings);
 
 // SAFETY: the settings are made of integers, and the layout makes sure that there is no padding between them.
 unsafe impl Pod for Loadable {}
+
+/// Maps an array of so many entries, which are made of numbers of eight octets.
+pub(super) fn map<T>(ebpf: &Ebpf, name: &'static str, entries: usize) -> Result<Region, BpfError> {
+    const { assert!(size_of::<T>().is_multiple_of(8)) };
+    let Some(Map::Array(map)) = ebpf.map(name) else {
+        return Err(BpfError::Missing(name));
+    };
+    let octets = entries * size_of::<T>();
+    Region::of_map(map.fd().as_fd(), octets / 8).map_err(|source| BpfError::Memory {
+        map: name,
+        octets,
+        source: source.into(),
+    })
+}
 
 /// Fills an array of the kernel from its first entry on.
 pub(super) fn fill<T: Element>(

@@ -12,6 +12,7 @@ pub mod netlink;
 pub mod object;
 pub mod pins;
 pub mod prefetch;
+pub mod region;
 mod sysfs;
 pub mod xdp_counters;
 pub mod xdp_link;

@@ -29,7 +29,13 @@ impl Worker {
             return;
         };
         let mut packet = MemoryFrame::new(&octets, PACKET_HEADROOM as usize);
-        match process(&mut packet, tables, live, &mut self.counters.verdicts) {
+        match process(
+            &mut packet,
+            tables,
+            live,
+            &mut self.counters.verdicts,
+            self.number,
+        ) {
             Disposition::Send(route) => self.send_long(packet.octets(), route),
             Disposition::Split(fragments) => self.send_pieces(packet.octets(), &fragments),
             Disposition::Control {

@@ -22,6 +22,15 @@ pub enum BpfError {
     /// The verifier refused the program.
     #[error("the kernel refuses the XDP program: {}", refusal(.0))]
     Refused(#[source] ProgramError),
+    /// The kernel does not say how many processors there are.
+    #[error("cannot find out how many processors there are: {file}: {source}")]
+    Processors {
+        /// The file that says it.
+        file: &'static str,
+        /// What reading it came to.
+        #[source]
+        source: io::Error,
+    },
     /// A test run failed.
     #[error("cannot run the XDP program for a test: {}", chain(.0))]
     TestRun(#[source] ProgramError),

@@ -13,13 +13,15 @@ pub use error::BpfError;
 use super::array::{self, Loadable};
 use super::object::OBJECT;
 use super::xdp_counters::{self, XdpCounters};
+use crate::tally::Tally;
 use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, DevMap, HashMap, LpmTrie, Map, MapData, MapError, XskMap};
 use aya::programs::xdp::XdpLinkId;
 use aya::programs::{TestRun, Xdp};
+use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader, Pod, TestRunOptions, TestRunResult};
 use eam_tables::EamTable;
-use eam_tables::layout::{self, Egress, NeighbourKey, Port, Settings, State, Work};
+use eam_tables::layout::{self, Egress, MappingCount, NeighbourKey, Port, Settings, State, Work};
 use ipnet::Ipv4Net;
 use std::collections::BTreeMap;
 use std::io;
@@ -35,6 +37,8 @@ pub struct Generation<'a> {
     pub settings: Settings,
     /// The mappings.
     pub eam: &'a EamTable,
+    /// What is counted for each of them.
+    pub tally: &'a Tally,
     /// IPv4 prefixes with the sum of the numbers of the [lists](layout::List) that they are in. A prefix inside another one has
     /// the numbers of that one, too.
     pub lists: &'a [(Ipv4Net, u32)],
@@ -67,7 +71,11 @@ impl XdpProgram {
     /// [`BpfError`] says what the kernel or the process lacks.
     pub fn load(generation: &Generation<'_>) -> Result<Self, BpfError> {
         let (v4, v6) = (generation.eam.image_v4(), generation.eam.image_v6());
+        let counted = generation.tally.mappings();
+        let processors =
+            nr_cpus().map_err(|(file, source)| BpfError::Processors { file, source })?;
         let settings = Loadable(Settings {
+            mappings: u32::try_from(counted).unwrap_or(0),
             shape_v4: *v4.shape(),
             shape_v6: *v6.shape(),
             has_lists: u32::from(!generation.lists.is_empty()),
@@ -78,6 +86,7 @@ impl XdpProgram {
             .override_global(layout::SETTINGS, &settings, true)
             .map_max_entries(layout::EAM_V4, entries(v4.slots().len()))
             .map_max_entries(layout::EAM_V6, entries(v6.slots().len()))
+            .map_max_entries(layout::EAM_COUNTS, entries(counted * processors))
             .map_max_entries(layout::FILTER_V4, entries(v4.filter().len()))
             .map_max_entries(layout::FILTER_V6, entries(v6.filter().len()))
             .map_max_entries(layout::COUNTERS, xdp_counters::ENTRIES)
@@ -88,6 +97,11 @@ impl XdpProgram {
         array::fill(&ebpf, layout::FILTER_V4, v4.filter())?;
         array::fill(&ebpf, layout::FILTER_V6, v6.filter())?;
         program(&mut ebpf)?.load().map_err(BpfError::Refused)?;
+        if counted > 0 {
+            let length = counted * processors;
+            let region = array::map::<MappingCount>(&ebpf, layout::EAM_COUNTS, length)?;
+            generation.tally.set_program(region);
+        }
         let mut take = |name: &'static str| ebpf.take_map(name).ok_or(BpfError::Missing(name));
         let mut lists: LpmTrie<MapData, u32, u32> =
             LpmTrie::try_from(take(layout::LISTS_V4)?).map_err(in_map(layout::LISTS_V4))?;

@@ -1,0 +1,305 @@
+//! What was counted for each mapping: packets and octets in either direction.
+//!
+//! A packet counts for the mapping by which its source was translated, and for that by which its destination was. Everybody who
+//! translates counts in a part of its own, so that nobody waits for anybody: each worker and the control thread in memory of the
+//! process, each processor in an array of the XDP program. A generation begins with what those before it have counted for the same
+//! mappings.
+
+use crate::driver::region::Region;
+use crate::tables::Tables;
+use relay_core::network::AddressMap;
+use relay_core::wire::Octets;
+use relay_core::{Direction, Plain};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// Numbers for each mapping: packets and octets, of each direction.
+const NUMBERS: usize = 2 * Direction::ALL.len();
+
+/// Of a mapping of a new generation: that it has no counterpart in the one before.
+pub const IS_NEW: u32 = u32::MAX;
+
+/// What was counted for a mapping.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count([u64; NUMBERS]);
+
+impl Count {
+    /// Returns the packets that arrived in the family of a direction.
+    pub fn packets(&self, direction: Direction) -> u64 {
+        self.0[2 * direction as usize]
+    }
+
+    /// Returns the octets of these after translation, from the new network header on.
+    pub fn octets(&self, direction: Direction) -> u64 {
+        self.0[2 * direction as usize + 1]
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+            *mine += theirs;
+        }
+    }
+}
+
+/// The counts of a generation.
+#[derive(Debug)]
+pub struct Tally {
+    mappings: usize,
+    /// Those of the threads of this process, one part for each.
+    parts: Option<Region>,
+    /// Those of the XDP program, one part for each processor.
+    program: OnceLock<Region>,
+    past: Mutex<Past>,
+}
+
+/// What was counted before a generation was in force.
+enum Past {
+    Nothing,
+    /// What the generation before has counted and perhaps still does, and the number of each mapping there.
+    Before(Arc<Tables>, Vec<u32>),
+    Known(Vec<Count>),
+}
+
+impl std::fmt::Debug for Past {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Nothing => "Nothing",
+            Self::Before(..) => "Before",
+            Self::Known(_) => "Known",
+        })
+    }
+}
+
+impl Tally {
+    /// Returns counts of zero for so many mappings; without `is_on`, or without memory, nothing will be counted.
+    pub fn new(mappings: usize, is_on: bool) -> Self {
+        let parts = (is_on && mappings > 0)
+            .then(|| Region::anonymous(parts() * mappings * NUMBERS))
+            .and_then(|region| {
+                region
+                    .inspect_err(|error| tracing::warn!("no memory to count by mapping: {error}"))
+                    .ok()
+            });
+        Self {
+            mappings,
+            parts,
+            program: OnceLock::new(),
+            past: Mutex::new(Past::Nothing),
+        }
+    }
+
+    /// Says whether anything is counted.
+    pub fn is_on(&self) -> bool {
+        self.parts.is_some()
+    }
+
+    /// The number of mappings that are counted for; zero if none are.
+    pub fn mappings(&self) -> usize {
+        match self.parts {
+            Some(_) => self.mappings,
+            None => 0,
+        }
+    }
+
+    /// Takes over where the XDP program counts. Only the first one counts.
+    pub(crate) fn set_program(&self, region: Region) {
+        // A second program for the same tables is one that takes the place of a refused one, which never ran.
+        let _ = self.program.set(region);
+    }
+
+    /// Counts a plain packet. `part` is the number of the worker.
+    #[inline(always)]
+    pub fn add_plain(&self, part: usize, direction: Direction, plain: &Plain) {
+        let octets = u64::from(plain.length());
+        for mapping in plain.mappings {
+            self.add(part, direction, mapping, octets);
+        }
+    }
+
+    /// Counts octets of a packet for the mapping with a number less one, if there is one.
+    #[inline(always)]
+    fn add(&self, part: usize, direction: Direction, mapping: u32, octets: u64) {
+        let (Some(parts), Some(mapping)) = (&self.parts, (mapping as usize).checked_sub(1)) else {
+            return;
+        };
+        let at = (part * self.mappings + mapping) * NUMBERS + 2 * direction as usize;
+        if let Some([packets, sum]) = parts.get(at..at + 2) {
+            grow(packets, 1);
+            grow(sum, octets);
+        }
+    }
+
+    /// Counts a packet that was not plain, of so many octets after translation, by its addresses before and behind it.
+    pub fn add_any(
+        &self,
+        part: usize,
+        tables: &Tables,
+        direction: Direction,
+        packet: &[u8],
+        new: [IpAddr; 2],
+        octets: u64,
+    ) {
+        for mapping in mappings_of(tables, direction, packet, new) {
+            self.add(part, direction, mapping, octets);
+        }
+    }
+
+    /// Has the counts go on from those of the generation before. `numbers` says for each mapping which one it was there, or
+    /// [`IS_NEW`].
+    pub fn follow(&self, before: Arc<Tables>, numbers: Vec<u32>) {
+        *self.past() = Past::Before(before, numbers);
+    }
+
+    /// Takes the counts of the generation before for good, which nobody counts in any more, and lets go of it.
+    pub fn settle(&self) {
+        let mut past = self.past();
+        let known = match &*past {
+            Past::Nothing | Past::Known(_) => return,
+            Past::Before(before, numbers) => {
+                before.tally.settle();
+                let earlier = before.tally.past();
+                let count = |number: &u32| match *number {
+                    IS_NEW => Count::default(),
+                    number => before.tally.count(&earlier, number as usize),
+                };
+                numbers.iter().map(count).collect()
+            }
+        };
+        *past = Past::Known(known);
+    }
+
+    fn past(&self) -> MutexGuard<'_, Past> {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the counts of all mappings, in their order.
+    pub fn counts(&self) -> Vec<Count> {
+        let past = self.past();
+        let all = 0..self.mappings;
+        all.map(|mapping| self.count(&past, mapping)).collect()
+    }
+
+    /// Returns the counts of the mapping with a number.
+    pub fn get(&self, mapping: usize) -> Count {
+        self.count(&self.past(), mapping)
+    }
+
+    /// Returns what a worker has counted in this generation, for all mappings.
+    pub fn counts_of_worker(&self, number: usize) -> Vec<Count> {
+        let length = self.mappings * NUMBERS;
+        let part = self
+            .parts
+            .as_ref()
+            .and_then(|parts| parts.chunks(length).nth(number));
+        let all = 0..self.mappings;
+        all.map(|mapping| part.map_or(Count::default(), |part| sum(part, self.mappings, mapping)))
+            .collect()
+    }
+
+    /// Returns what the XDP program of this generation has counted, for all mappings.
+    pub fn counts_of_program(&self) -> Vec<Count> {
+        let all = 0..self.mappings;
+        let program = self.program.get();
+        all.map(|mapping| {
+            program.map_or(Count::default(), |parts| sum(parts, self.mappings, mapping))
+        })
+        .collect()
+    }
+
+    fn count(&self, past: &Past, mapping: usize) -> Count {
+        let mut count = match past {
+            Past::Nothing => Count::default(),
+            Past::Known(counts) => counts.get(mapping).copied().unwrap_or_default(),
+            Past::Before(before, numbers) => match numbers.get(mapping) {
+                Some(&IS_NEW) | None => Count::default(),
+                Some(number) => before.tally.get(*number as usize),
+            },
+        };
+        for parts in [self.parts.as_ref(), self.program.get()] {
+            if let Some(parts) = parts {
+                count.add(&sum(parts, self.mappings, mapping));
+            }
+        }
+        count
+    }
+}
+
+/// Sums up what is counted for one of so many mappings, in all parts.
+fn sum(parts: &[AtomicU64], mappings: usize, mapping: usize) -> Count {
+    let (counts, _) = parts.as_chunks::<NUMBERS>();
+    let mut sum = Count::default();
+    for count in counts.iter().skip(mapping).step_by(mappings.max(1)) {
+        sum.add(&Count(
+            count
+                .each_ref()
+                .map(|number| number.load(Ordering::Relaxed)),
+        ));
+    }
+    sum
+}
+
+/// Adds to a number that nobody else adds to, which is why it need not be done at one blow.
+#[inline(always)]
+fn grow(number: &AtomicU64, by: u64) {
+    let sum = number.load(Ordering::Relaxed).wrapping_add(by);
+    number.store(sum, Ordering::Relaxed);
+}
+
+/// The number of parts: one for each worker, of which there are no more than processors, and the last for the control thread.
+fn parts() -> usize {
+    processors() + 1
+}
+
+/// The part of the control thread.
+pub fn control_part() -> usize {
+    processors()
+}
+
+fn processors() -> usize {
+    static PROCESSORS: OnceLock<usize> = OnceLock::new();
+    *PROCESSORS.get_or_init(|| aya::util::nr_cpus().unwrap_or(1))
+}
+
+/// Returns the numbers plus one of the mappings by which a packet got its new source and its new destination; zero for RFC 6052.
+fn mappings_of(
+    tables: &Tables,
+    direction: Direction,
+    packet: &[u8],
+    [source, destination]: [IpAddr; 2],
+) -> [u32; 2] {
+    let from_v4 = |old: Ipv4Addr, new: IpAddr| {
+        let mapped = tables.eam.map_v4(old);
+        let mapped = mapped.filter(|mapped| IpAddr::V6(mapped.address) == new);
+        mapped.map_or(0, |mapped| mapped.entry + 1)
+    };
+    let from_v6 = |old: Ipv6Addr, new: Option<IpAddr>| {
+        let mapped = tables.eam.map_v6(old);
+        let mapped =
+            mapped.filter(|mapped| new.is_none_or(|new| IpAddr::V4(mapped.address) == new));
+        mapped.map_or(0, |mapped| mapped.entry + 1)
+    };
+    match direction {
+        Direction::V4ToV6 => {
+            let old = |at| packet.load::<4>(at).map(Ipv4Addr::from);
+            let mapping = |at, new| old(at).map_or(0, |old| from_v4(old, new));
+            [mapping(12, source), mapping(16, destination)]
+        }
+        Direction::V6ToV4 => {
+            let (Some(from), Some(to)) = (packet.load::<16>(8), packet.load::<16>(24)) else {
+                return [0; 2];
+            };
+            let (from, to) = (Ipv6Addr::from(from), Ipv6Addr::from(to));
+            match destination {
+                IpAddr::V4(_) => [from_v6(from, Some(source)), from_v6(to, Some(destination))],
+                // RFC 7757, 4.2.2: the packet was translated twice, its source by a mapping the first time and its destination
+                // the second time.
+                IpAddr::V6(_) => {
+                    let embedded = tables.policy.prefix.extract(to);
+                    let to = embedded.map_or(0, |embedded| from_v4(embedded, destination));
+                    [from_v6(from, None), to]
+                }
+            }
+        }
+    }
+}
