@@ -6,6 +6,7 @@
 //! may already see another one.
 
 mod long;
+mod sockets;
 
 use crate::driver::kernel::Handover;
 use crate::errors::{Request, Task};
@@ -104,6 +105,12 @@ impl Shared {
         let _ = rustix::io::write(&self.wake_up, &1u64.to_ne_bytes());
     }
 
+    /// Lets workers begin that are told to work again after [`stop`](Self::stop).
+    pub fn go_on(&self) {
+        self.stop.store(false, Ordering::Release);
+        self.rest();
+    }
+
     /// Lets workers sleep again that have nothing to do. Not after [`stop`](Self::stop).
     pub fn rest(&self) {
         let _ = rustix::io::read(&self.wake_up, &mut [0; 8]);
@@ -112,8 +119,8 @@ impl Shared {
 
 /// A socket of a worker, and the port that it belongs to.
 pub struct PortSocket {
-    /// The position of the interface in the configuration.
-    pub port: usize,
+    /// The position of the interface in the configuration; `None` if it is to go, and only what has come in by it is of interest.
+    pub port: Option<usize>,
     /// The socket.
     pub socket: Socket,
 }
@@ -135,6 +142,8 @@ pub struct Worker {
     counters: WorkerCounters,
     /// By socket.
     queues: Vec<QueueCounters>,
+    /// What was counted by sockets that have gone, where the worker's counters are sums over its sockets.
+    gone: WorkerCounters,
     published: Arc<Mutex<Published>>,
     /// The number of the generation by which the worker translates.
     generation: Arc<AtomicU64>,
@@ -154,13 +163,8 @@ impl Worker {
         handover: Handover,
         requests: Sender<Request>,
     ) -> Result<Self, Error> {
-        let sender = |port| {
-            sockets
-                .iter()
-                .position(|socket: &PortSocket| socket.port == port)
-        };
         let mut worker = Self {
-            senders: (0..ports).map(sender).collect(),
+            senders: sockets::senders(&sockets, ports),
             outgoing: sockets
                 .iter()
                 .map(|_| Vec::with_capacity(2 * BATCH as usize))
@@ -173,6 +177,7 @@ impl Worker {
             requests,
             has_requested: false,
             counters: WorkerCounters::default(),
+            gone: WorkerCounters::default(),
             published: Arc::default(),
             generation: Arc::default(),
         };
@@ -197,12 +202,12 @@ impl Worker {
         &self.sockets
     }
 
-    /// Works until told to stop.
+    /// Works until told to stop. Afterwards it is at rest and can be told to work again.
     ///
     /// # Errors
     ///
     /// A socket failed in a way that nobody has foreseen.
-    pub fn run(mut self, shared: &Shared) -> Result<(), Error> {
+    pub fn run(&mut self, shared: &Shared) -> Result<(), Error> {
         let mut tables = Cache::new(&shared.tables);
         let mut live = Cache::new(&shared.live);
         let mut incoming = Vec::with_capacity(BATCH as usize);
@@ -431,7 +436,11 @@ impl Worker {
 
     /// Lends the kernel frames to receive into.
     fn refill(&mut self) -> Result<(), Error> {
-        for PortSocket { socket, .. } in &mut self.sockets {
+        for PortSocket { port, socket } in &mut self.sockets {
+            // Nobody takes frames back from one that goes.
+            if port.is_none() {
+                continue;
+            }
             let room = socket
                 .config()
                 .ring_sizes
@@ -471,10 +480,10 @@ impl Worker {
 
     fn publish(&mut self) {
         let counters = &mut self.counters;
-        counters.lost_receive_full = 0;
-        counters.lost_receive_refused = 0;
-        counters.empty_fill_ring = 0;
-        counters.invalid_descriptors = 0;
+        counters.lost_receive_full = self.gone.lost_receive_full;
+        counters.lost_receive_refused = self.gone.lost_receive_refused;
+        counters.empty_fill_ring = self.gone.empty_fill_ring;
+        counters.invalid_descriptors = self.gone.invalid_descriptors;
         for (PortSocket { socket, .. }, queue) in self.sockets.iter().zip(&mut self.queues) {
             let errors = socket.descriptor_errors();
             counters.invalid_descriptors += errors.receive + errors.completion + errors.empty;

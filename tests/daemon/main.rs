@@ -13,6 +13,7 @@ mod daemon;
 mod delivery;
 mod hops;
 mod inject;
+mod interfaces;
 mod jumbo;
 mod lab;
 mod lifecycle;

@@ -1,4 +1,5 @@
-//! Publishing: how the data plane gets from one generation to the next. The only place that changes what is in force.
+//! Publishing: how the data plane gets from one generation to the next. This is the only place that changes what is in force,
+//! besides [`rewire`](super::rewire) where ports change.
 //!
 //! Two parties translate by a generation: the workers, by its tables, and the XDP program, which has tables of its own and hands
 //! the workers what it cannot do. Each packet is translated by one of them, and by one generation. They change one after the
@@ -29,8 +30,8 @@ const GLANCE: Duration = Duration::from_micros(50);
 /// A generation that is ready to be published: all that takes long has been done.
 pub(super) struct Plan {
     /// The tables, with the number of the generation.
-    tables: Arc<Tables>,
-    program: XdpProgram,
+    pub(super) tables: Arc<Tables>,
+    pub(super) program: XdpProgram,
 }
 
 impl Plan {

@@ -1,30 +1,46 @@
-//! The worker threads: how many, on which processors, with which sockets; started and stopped.
+//! The worker threads: started, stopped, and put to rest for the moment in which their ports change.
+//!
+//! Workers outlive a change of ports where they can: they rest, get sockets or lose them, and go on with their frames and whatever
+//! has arrived meanwhile. Where their memory or their number does not fit any more, others are made in their place.
 
-use super::ports::{Port, Ports};
+use super::ports::Ports;
+use super::sockets::{self, Seat};
 use super::{DaemonError, failed};
 use crate::config::Config;
 use crate::control::snapshot::Queue;
-use crate::driver::kernel::Handover;
 use crate::errors::Request;
 use crate::fast_path::FastPath;
 use crate::stats::{Published, QueueCounters, WorkerCounters};
-use crate::worker::{PortSocket, Shared, Worker};
-use af_xdp::{RingSizes, Socket, SocketConfig, Umem, ZeroCopy};
+use crate::worker::{Shared, Worker};
+use af_xdp::{Mode, ZeroCopy};
 use crossbeam::channel::Sender;
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::fd::OwnedFd;
+use rustix::thread::{CpuSet, sched_setaffinity};
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 use tracing::{error, info};
+
+/// How long the kernel may take to let go of a queue whose socket was closed, and how often it is asked meanwhile.
+const PATIENCE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The running workers.
 pub(super) struct Workers {
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<JoinHandle<Option<Worker>>>,
     seen: Vec<Seen>,
     /// The number of the generation by which each worker translates.
     generations: Vec<Arc<AtomicU64>>,
     /// Whether all sockets take packets that lie in several chunks.
     multi_buffer: bool,
+    /// Whether packets longer than a chunk were expected when the sockets were made.
+    expects_long_packets: bool,
+    requests: Sender<Request>,
+    /// What workers have counted in whose place there are others.
+    ended: WorkerCounters,
 }
 
 /// What can be seen of a worker from outside.
@@ -34,11 +50,11 @@ struct Seen {
     queues: Vec<Queue>,
 }
 
+/// The sockets of all workers, by their indices in the XDP program's map.
+pub(super) type Sockets = BTreeMap<u32, OwnedFd>;
+
 impl Workers {
     /// Opens all sockets, puts them into the XDP program's map and starts the workers.
-    ///
-    /// Each worker serves at least one queue of every port, since it can only send where it has a socket. So
-    /// there are as many as the port with the fewest queues has, and no more than processors.
     pub(super) fn start(
         config: &Config,
         ports: &Ports,
@@ -46,46 +62,206 @@ impl Workers {
         shared: &Arc<Shared>,
         requests: &Sender<Request>,
     ) -> Result<Self, DaemonError> {
-        let cpus = match &config.cpus {
-            Some(cpus) => cpus.clone(),
-            None => allowed_cpus()?,
-        };
-        let queues = ports
-            .iter()
-            .map(|port| port.queues.len())
-            .min()
-            .unwrap_or(0);
-        let count = queues.min(cpus.len()).max(1);
+        let cpus = sockets::cpus(config)?;
+        let hands = sockets::deal(ports, sockets::count(ports, &cpus));
+        let resting = sockets::open(&hands, ports, requests)?;
         let mut workers = Self {
             threads: Vec::new(),
             seen: Vec::new(),
             generations: Vec::new(),
             multi_buffer: true,
+            expects_long_packets: ports.have_long_packets(),
+            requests: requests.clone(),
+            ended: WorkerCounters::default(),
         };
-        for number in 0..count {
-            let started = start_one(
-                number,
-                count,
-                cpus.get(number).copied(),
-                ports,
-                fast_path,
-                shared,
-                requests,
-            );
-            match started {
-                Ok((thread, seen, generation, multi_buffer)) => {
-                    workers.multi_buffer &= multi_buffer;
-                    workers.threads.push(thread);
-                    workers.seen.push(seen);
-                    workers.generations.push(generation);
-                }
-                Err(error) => {
-                    workers.stop(shared);
-                    return Err(error);
-                }
+        for (index, socket) in sockets_of(&resting, ports)? {
+            fast_path.set_socket(index, &socket)?;
+        }
+        match workers.go_on(resting, &cpus, shared) {
+            Ok(()) => Ok(workers),
+            Err(error) => {
+                workers.stop(shared);
+                Err(error)
             }
         }
-        Ok(workers)
+    }
+
+    /// Gives the workers sockets for the ports to come in place of `before`, and has them go on; what is not needed any more stays
+    /// open until they are told to [let go](Self::let_go) of it. `meanwhile` is called while no worker runs. Returns the sockets
+    /// for the XDP program's map.
+    ///
+    /// # Errors
+    ///
+    /// A socket cannot be had: the workers go on as before, and `meanwhile` was not called. If not even that can be,
+    /// [`any_ended`](Self::any_ended) says so.
+    pub(super) fn follow(
+        &mut self,
+        (before, next): (&Ports, &Ports),
+        config: &Config,
+        fast_path: &mut FastPath,
+        shared: &Arc<Shared>,
+        meanwhile: impl FnOnce(),
+    ) -> Result<Sockets, DaemonError> {
+        let cpus = sockets::cpus(config)?;
+        let deadline = Instant::now() + PATIENCE;
+        let (resting, sockets) = loop {
+            let mut resting = self.rest(shared)?;
+            let error = match self.extend(&mut resting, next, &cpus) {
+                Ok(Some(sockets)) => break (resting, sockets),
+                Ok(None) => {
+                    break self.replace(resting, (before, next), &cpus, fast_path, shared)?;
+                }
+                Err(error) => error,
+            };
+            assign(&mut resting, before);
+            for worker in &mut resting {
+                worker.let_go(shared)?;
+            }
+            self.go_on(resting, &cpus, shared)?;
+            let is_busy = matches!(&error, DaemonError::AfXdp(error) if error.is_busy());
+            if !is_busy || Instant::now() > deadline {
+                return Err(error);
+            }
+            std::thread::sleep(PAUSE);
+        };
+        meanwhile();
+        self.go_on(resting, &cpus, shared)?;
+        Ok(sockets)
+    }
+
+    /// Closes the sockets that belong to no port any more.
+    pub(super) fn let_go(
+        &mut self,
+        config: &Config,
+        shared: &Arc<Shared>,
+    ) -> Result<(), DaemonError> {
+        let mut resting = self.rest(shared)?;
+        for worker in &mut resting {
+            worker.let_go(shared)?;
+        }
+        self.go_on(resting, &sockets::cpus(config)?, shared)
+    }
+
+    /// Binds sockets for the queues that no worker has yet, and returns all sockets; `None` if these workers do not fit the ports.
+    fn extend(
+        &self,
+        resting: &mut [Worker],
+        next: &Ports,
+        cpus: &[usize],
+    ) -> Result<Option<Sockets>, DaemonError> {
+        let needs_long_packets = next.have_long_packets() && !self.expects_long_packets;
+        if resting.len() != sockets::count(next, cpus) || needs_long_packets {
+            return Ok(None);
+        }
+        let Some(hands) = hands_for(resting, next) else {
+            return Ok(None);
+        };
+        for (worker, seats) in resting.iter_mut().zip(hands) {
+            let has = |mode| {
+                let mut held = worker.sockets().iter();
+                held.all(|socket| socket.socket.mode() == mode)
+            };
+            let fits = match sockets::wanted_zero_copy(next) {
+                ZeroCopy::Auto => true,
+                ZeroCopy::On => has(Mode::ZeroCopy),
+                ZeroCopy::Off => has(Mode::Copy),
+            };
+            if !fits || worker.frames().0.octets() < next.chunk_size().octets() {
+                return Ok(None);
+            }
+            let may_copy = sockets::wanted_zero_copy(next) == ZeroCopy::Auto && !has(Mode::Copy);
+            for Seat { port, queue } in seats {
+                let Some(port) = next.iter().nth(port) else {
+                    continue;
+                };
+                match worker.bind(&sockets::socket_config(port, queue, next)) {
+                    Ok(()) => {}
+                    // It cannot do what the interfaces up to now can, but all can copy.
+                    Err(error) if may_copy && !error.is_busy() => {
+                        info!("{error}");
+                        return Ok(None);
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            // Asked now, since a socket that comes back brings frames along.
+            if !sockets::will_do(worker.frames().1, worker.sockets().len()) {
+                return Ok(None);
+            }
+        }
+        for (number, worker) in resting.iter().enumerate() {
+            let fresh = worker.sockets().iter().filter(|it| it.port.is_none());
+            fresh.for_each(|socket| sockets::tell(number, &socket.socket));
+        }
+        assign(resting, next);
+        sockets_of(resting, next).map(Some)
+    }
+
+    /// Makes workers for the ports to come in place of those that rest; if that cannot be, for the ports before.
+    fn replace(
+        &mut self,
+        resting: Vec<Worker>,
+        (before, next): (&Ports, &Ports),
+        cpus: &[usize],
+        fast_path: &mut FastPath,
+        shared: &Arc<Shared>,
+    ) -> Result<(Vec<Worker>, Sockets), DaemonError> {
+        info!("the workers are made anew; packets that need one are lost meanwhile");
+        self.ended.add(&sum(&self.seen));
+        self.seen.clear();
+        // The kernel lets go of a queue when nobody has its socket open.
+        fast_path.forget_sockets();
+        drop(resting);
+        let hands = sockets::deal(next, sockets::count(next, cpus));
+        let opened = sockets::open(&hands, next, &self.requests).and_then(|workers| {
+            let sockets = sockets_of(&workers, next)?;
+            Ok((workers, sockets))
+        });
+        let refused = match opened {
+            Ok(opened) => {
+                self.expects_long_packets = next.have_long_packets();
+                return Ok(opened);
+            }
+            Err(error) => error,
+        };
+        let hands = sockets::deal(before, sockets::count(before, cpus));
+        let workers = sockets::open(&hands, before, &self.requests)?;
+        for (index, socket) in sockets_of(&workers, before)? {
+            fast_path.set_socket(index, &socket)?;
+        }
+        self.go_on(workers, cpus, shared)?;
+        Err(refused)
+    }
+
+    /// Has all workers rest, and returns them.
+    fn rest(&mut self, shared: &Shared) -> Result<Vec<Worker>, DaemonError> {
+        shared.stop();
+        let threads = self.threads.drain(..);
+        let workers: Vec<Option<Worker>> = threads
+            .map(|thread| thread.join().unwrap_or_default())
+            .collect();
+        let workers: Option<Vec<Worker>> = workers.into_iter().collect();
+        workers.ok_or(DaemonError::WorkerEnded)
+    }
+
+    /// Has workers run that rest.
+    fn go_on(
+        &mut self,
+        resting: Vec<Worker>,
+        cpus: &[usize],
+        shared: &Arc<Shared>,
+    ) -> Result<(), DaemonError> {
+        self.seen = resting.iter().enumerate().map(seen).collect();
+        self.generations = resting.iter().map(Worker::generation).collect();
+        let mut sockets = resting.iter().flat_map(Worker::sockets);
+        self.multi_buffer = sockets.all(|socket| socket.socket.is_multi_buffer());
+        shared.go_on();
+        for (number, worker) in resting.into_iter().enumerate() {
+            let thread = spawn(number, worker, cpus.get(number).copied(), shared.clone());
+            self.threads
+                .push(thread.map_err(failed("start a worker thread"))?);
+        }
+        Ok(())
     }
 
     /// Says whether all sockets take packets that are longer than a chunk of memory.
@@ -95,18 +271,18 @@ impl Workers {
 
     /// Says whether a worker has given up.
     pub(super) fn any_ended(&self) -> bool {
-        self.threads.iter().any(JoinHandle::is_finished)
+        self.threads.is_empty() || self.threads.iter().any(JoinHandle::is_finished)
     }
 
     /// Has the workers end and returns the sum of their counters.
-    pub(super) fn stop(self, shared: &Shared) -> WorkerCounters {
+    pub(super) fn stop(mut self, shared: &Shared) -> WorkerCounters {
         shared.stop();
-        for thread in self.threads {
+        for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 error!("a worker panicked");
             }
         }
-        sum(&self.seen)
+        self.counters()
     }
 
     /// Returns the number of workers.
@@ -121,7 +297,9 @@ impl Workers {
 
     /// Returns the sum of the workers' counters, as they were published last.
     pub(super) fn counters(&self) -> WorkerCounters {
-        sum(&self.seen)
+        let mut counters = self.ended;
+        counters.add(&sum(&self.seen));
+        counters
     }
 
     /// Returns the queues that are served, with what was counted on them.
@@ -149,11 +327,6 @@ impl Workers {
     }
 }
 
-/// Frames of each socket for the fragments of packets that have to be split.
-const PIECES: u32 = 1024;
-
-type Started = (JoinHandle<()>, Seen, Arc<AtomicU64>, bool);
-
 fn sum(seen: &[Seen]) -> WorkerCounters {
     let mut sum = WorkerCounters::default();
     for seen in seen {
@@ -163,138 +336,86 @@ fn sum(seen: &[Seen]) -> WorkerCounters {
     sum
 }
 
-/// Starts worker `number` of `count`.
-fn start_one(
-    number: usize,
-    count: usize,
-    cpu: Option<usize>,
-    ports: &Ports,
-    fast_path: &mut FastPath,
-    shared: &Arc<Shared>,
-    requests: &Sender<Request>,
-) -> Result<Started, DaemonError> {
-    let (umem, sockets) = open(number, count, ports)?;
-    let mut queues = Vec::new();
-    for PortSocket { port, socket } in &sockets {
-        let port = ports.iter().nth(*port);
-        let first_socket = port.map_or(0, |port| port.first_socket);
-        fast_path.set_socket(first_socket + socket.config().queue, socket)?;
-        let SocketConfig {
-            interface, queue, ..
-        } = socket.config();
-        info!(
-            "{interface}: queue {queue} served by worker {number}, {} mode",
-            socket.mode()
-        );
-        queues.push(Queue {
-            interface: interface.clone(),
-            queue: *queue,
-            worker: number,
-            is_zero_copy: socket.mode() == af_xdp::Mode::ZeroCopy,
-            counters: QueueCounters::default(),
-        });
-    }
-    let handover = Handover::open()?;
-    let worker = Worker::new(
-        umem,
-        sockets,
-        ports.iter().count(),
-        handover,
-        requests.clone(),
-    )?;
-    let seen = Seen {
-        counters: worker.counters(),
-        queues,
+/// Returns what can be seen of a worker with a number.
+fn seen((number, worker): (usize, &Worker)) -> Seen {
+    let queue = |socket: &crate::worker::PortSocket| Queue {
+        interface: socket.socket.config().interface.clone(),
+        queue: socket.socket.config().queue,
+        worker: number,
+        is_zero_copy: socket.socket.mode() == Mode::ZeroCopy,
+        counters: QueueCounters::default(),
     };
-    let generation = worker.generation();
-    let multi_buffer = worker
-        .sockets()
-        .iter()
-        .all(|socket| socket.socket.is_multi_buffer());
-    let shared = shared.clone();
-    let thread = std::thread::Builder::new()
-        .name(format!("worker-{number}"))
-        .spawn(move || {
-            if let Some(cpu) = cpu {
-                let mut set = CpuSet::new();
-                set.set(cpu);
-                if let Err(error) = sched_setaffinity(None, &set) {
-                    error!("worker {number} cannot run on processor {cpu}: {error}");
-                }
-            }
-            if let Err(error) = worker.run(&shared) {
-                error!("worker {number}: {error}");
-            }
-        });
-    let thread = thread.map_err(failed("start a worker thread"))?;
-    Ok((thread, seen, generation, multi_buffer))
-}
-
-/// Opens the sockets of one worker over one UMEM.
-fn open(
-    number: usize,
-    count: usize,
-    ports: &Ports,
-) -> Result<(Umem, Vec<PortSocket>), DaemonError> {
-    let zero_copy = wanted_zero_copy(ports);
-    match open_with(number, count, ports, zero_copy) {
-        // One interface has it and another one does not: frames can only be shared by copying.
-        Err(_) if zero_copy == ZeroCopy::Auto => open_with(number, count, ports, ZeroCopy::Off),
-        outcome => outcome,
+    Seen {
+        counters: worker.counters(),
+        queues: worker.sockets().iter().map(queue).collect(),
     }
 }
 
-/// Returns the one mode for all ports, since they share their frames.
-fn wanted_zero_copy(ports: &Ports) -> ZeroCopy {
-    let wanted = |mode| ports.iter().any(|port| port.interface.zero_copy == mode);
-    match (wanted(ZeroCopy::On), wanted(ZeroCopy::Off)) {
-        (true, _) => ZeroCopy::On,
-        (false, true) => ZeroCopy::Off,
-        (false, false) => ZeroCopy::Auto,
-    }
-}
-
-fn open_with(
-    number: usize,
-    count: usize,
-    ports: &Ports,
-    zero_copy: ZeroCopy,
-) -> Result<(Umem, Vec<PortSocket>), DaemonError> {
-    let ring_sizes = RingSizes::default();
-    let served: Vec<(usize, &Port, u32)> = ports
-        .iter()
-        .enumerate()
-        .flat_map(|(position, port)| {
-            let queues = port.queues.iter().skip(number).step_by(count);
-            queues.map(move |queue| (position, port, *queue))
+/// Returns what each worker gets besides what it has.
+fn hands_for(resting: &[Worker], next: &Ports) -> Option<Vec<Vec<Seat>>> {
+    let queues: Vec<Vec<u32>> = next.iter().map(|port| port.queues.clone()).collect();
+    let indices = next.indices();
+    sockets::deal_more(&queues, resting.len(), |Seat { port, queue }| {
+        resting.iter().position(|worker| {
+            let mut sockets = worker.sockets().iter();
+            sockets.any(|socket| {
+                let config = socket.socket.config();
+                indices.get(port) == Some(&config.interface_index) && config.queue == queue
+            })
         })
-        .collect();
-    // For each socket as many frames as it can hold on its way in and on its way out, and some for what leaves in pieces.
-    let frames = served.len() as u32 * (ring_sizes.fill + ring_sizes.tx + PIECES);
-    let mut umem = Umem::new(ports.chunk_size(), frames)?;
-    let mut sockets = Vec::new();
-    for (position, port, queue) in served {
-        let config = SocketConfig {
-            interface_index: port.index,
-            interface: port.interface.name.clone(),
-            queue,
-            ring_sizes,
-            zero_copy,
-            long_packets: ports.have_long_packets(),
-        };
-        sockets.push(PortSocket {
-            port: position,
-            socket: Socket::bind(&mut umem, &config)?,
-        });
-    }
-    Ok((umem, sockets))
+    })
 }
 
-/// Returns the processors that the process may run on.
-fn allowed_cpus() -> Result<Vec<usize>, DaemonError> {
-    let set = sched_getaffinity(None)
-        .map_err(|error| failed("read the processor affinity")(error.into()))?;
-    Ok((0..CpuSet::MAX_CPU)
-        .filter(|cpu| set.is_set(*cpu))
-        .collect())
+/// Has the sockets of workers belong to the ports at their interfaces that have their queues; to none if there is none.
+fn assign(workers: &mut [Worker], ports: &Ports) {
+    for worker in workers {
+        worker.assign(ports.iter().count(), |config| {
+            let mut all = ports.iter();
+            all.position(|port| {
+                port.index == config.interface_index && port.queues.contains(&config.queue)
+            })
+        });
+    }
+}
+
+/// Returns the sockets that belong to ports, by their indices in the XDP program's map.
+fn sockets_of(workers: &[Worker], ports: &Ports) -> Result<Sockets, DaemonError> {
+    let mut sockets = Sockets::new();
+    for socket in workers.iter().flat_map(Worker::sockets) {
+        let port = socket.port.and_then(|port| ports.iter().nth(port));
+        let Some(port) = port else {
+            continue;
+        };
+        let descriptor = socket.socket.as_fd().try_clone_to_owned();
+        let descriptor = descriptor.map_err(failed("duplicate the descriptor of a socket"))?;
+        let index = port.first_socket + socket.socket.config().queue;
+        sockets.insert(index, descriptor);
+    }
+    Ok(sockets)
+}
+
+/// Starts the thread of a worker, which returns it when it has been told to stop.
+fn spawn(
+    number: usize,
+    mut worker: Worker,
+    cpu: Option<usize>,
+    shared: Arc<Shared>,
+) -> std::io::Result<JoinHandle<Option<Worker>>> {
+    let thread = std::thread::Builder::new().name(format!("worker-{number}"));
+    thread.spawn(move || {
+        if let Some(cpu) = cpu {
+            let mut set = CpuSet::new();
+            set.set(cpu);
+            if let Err(error) = sched_setaffinity(None, &set) {
+                error!("worker {number} cannot run on processor {cpu}: {error}");
+            }
+        }
+        match worker.run(&shared) {
+            Ok(()) => Some(worker),
+            Err(error) => {
+                error!("worker {number}: {error}");
+                None
+            }
+        }
+    })
 }
