@@ -18,6 +18,7 @@ mod jumbo;
 mod lab;
 mod lifecycle;
 mod load;
+mod metrics;
 mod native;
 mod next_hops;
 mod packets;
