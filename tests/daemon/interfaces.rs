@@ -36,6 +36,20 @@ fn tie_west(lab: &Lab, west: &Namespace, queues: u32, mtu: u32) {
         .unwrap();
 }
 
+/// Starts another relay, on `west` alone.
+fn other_relay(lab: &Lab) -> Daemon {
+    let config = lab.path("other.yaml");
+    let text = format!(
+        "prefix: 2001:db8:99::/96\neam: eam.yaml\ninterfaces: [{{ name: west }}]\npin: off\n\
+         control: {{ socket: {:?}, metrics: off }}\n",
+        lab.path("other.sock")
+    );
+    fs::write(&config, text).unwrap();
+    let other = lab.launch(&config);
+    other.await_line("translating");
+    other
+}
+
 /// Puts other lines in the place of those of the configuration that begin with the same key.
 fn rewrite(lab: &Lab, lines: &[&str]) {
     let path = lab.path("relay.yaml");
@@ -164,15 +178,7 @@ fn an_addition_that_is_refused_changes_nothing() {
         });
         assert_eq!((lab.xdp("north"), lab.xdp("south")), before);
         // The queue belongs to another relay.
-        let other = lab.path("other.yaml");
-        let text = format!(
-            "prefix: 2001:db8:99::/96\neam: eam.yaml\ninterfaces: [{{ name: west }}]\npin: off\n\
-             control: {{ socket: {:?}, metrics: off }}\n",
-            lab.path("other.sock")
-        );
-        fs::write(&other, text).unwrap();
-        let mut other = lab.launch(&other);
-        other.await_line("translating");
+        let mut other = other_relay(&lab);
         let program = lab.xdp("west");
         loses_nothing(&lab, || {
             assert_refused(
@@ -232,6 +238,34 @@ fn workers_are_made_anew_where_they_do_not_fit() {
     }
     west_is_served(&lab, &west);
     assert!(daemon.log().contains("made anew"), "{}", daemon.log());
+    daemon.stop().assert_balanced();
+}
+
+#[test]
+fn a_refusal_loses_nothing_where_workers_would_have_to_be_made_anew() {
+    let Some(lab) = Lab::new() else { return };
+    let _west = add_west(&lab, 1, 3000);
+    let mut daemon = lab.start("fast_path: af_xdp");
+    let mut other = other_relay(&lab);
+    loses_nothing(&lab, || {
+        assert_refused(
+            &lab,
+            &daemon,
+            &[THREE],
+            "another AF_XDP socket holds this queue",
+        );
+    });
+    // It has sockets by then, and its program is refused.
+    other.stop();
+    lab.relay_ip("link add name bridge mtu 3000 type bridge");
+    lab.relay_ip("link set dev bridge up");
+    let bridge = "interfaces: [{ name: bridge, xdp: native }, { name: north }, { name: south }]";
+    let why = "interface bridge: cannot attach the XDP program in native mode";
+    assert_refused(&lab, &daemon, &[bridge], why);
+    let log = daemon.log();
+    assert!(log.contains("made anew"), "{log}");
+    // The workers that were made in the place of those for the ports before have all of them.
+    loses_nothing(&lab, || std::thread::sleep(Duration::from_millis(300)));
     daemon.stop().assert_balanced();
 }
 

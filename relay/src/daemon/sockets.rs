@@ -120,6 +120,21 @@ pub(super) fn socket_config(port: &Port, queue: u32, ports: &Ports) -> SocketCon
     }
 }
 
+/// Finds out whether sockets can be had for the queues that `before` does not have. None of them is kept.
+pub(super) fn probe(ports: &Ports, before: &Ports) -> Result<(), DaemonError> {
+    for port in ports.iter() {
+        let is_held = |queue: &&u32| {
+            let mut all = before.iter();
+            all.any(|it| it.index == port.index && it.queues.contains(queue))
+        };
+        for queue in port.queues.iter().filter(|queue| !is_held(queue)) {
+            let mut umem = Umem::new(ports.chunk_size(), 1)?;
+            Socket::bind(&mut umem, &socket_config(port, *queue, ports))?;
+        }
+    }
+    Ok(())
+}
+
 /// Logs who serves a queue.
 pub(super) fn tell(number: usize, socket: &Socket) {
     let (config, mode) = (socket.config(), socket.mode());

@@ -106,23 +106,27 @@ impl Workers {
         let deadline = Instant::now() + PATIENCE;
         let (resting, sockets) = loop {
             let mut resting = self.rest(shared)?;
-            let error = match self.extend(&mut resting, next, &cpus) {
+            let outcome = match self.extend(&mut resting, next, &cpus) {
                 Ok(Some(sockets)) => break (resting, sockets),
-                Ok(None) => {
-                    break self.replace(resting, (before, next), &cpus, fast_path, shared)?;
-                }
-                Err(error) => error,
+                Ok(None) => Ok(()),
+                Err(error) => Err(error),
             };
             assign(&mut resting, before);
             for worker in &mut resting {
                 worker.let_go(shared)?;
             }
             self.go_on(resting, &cpus, shared)?;
-            let is_busy = matches!(&error, DaemonError::AfXdp(error) if error.is_busy());
-            if !is_busy || Instant::now() > deadline {
-                return Err(error);
+            match outcome {
+                Ok(()) => {
+                    sockets::probe(next, before)?;
+                    let resting = self.rest(shared)?;
+                    break self.replace(resting, (before, next), &cpus, fast_path, shared)?;
+                }
+                Err(DaemonError::AfXdp(error)) if error.is_busy() && Instant::now() < deadline => {
+                    std::thread::sleep(PAUSE);
+                }
+                Err(error) => return Err(error),
             }
-            std::thread::sleep(PAUSE);
         };
         meanwhile();
         self.go_on(resting, &cpus, shared)?;
