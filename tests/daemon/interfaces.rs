@@ -133,6 +133,26 @@ fn an_interface_comes_and_goes_while_workers_translate() {
     comes_and_goes("fast_path: af_xdp");
 }
 
+#[test]
+fn the_first_interface_can_go_and_come_back() {
+    let Some(lab) = Lab::new() else { return };
+    let west = add_west(&lab, 1, 1500);
+    // Its socket is the one that has registered the memory of the worker.
+    let first = "interfaces: [{ name: west }, { name: north }, { name: south }]";
+    let mut daemon = lab.start(&format!("{first}\nfast_path: af_xdp"));
+    for _ in 0..2 {
+        loses_nothing(&lab, || {
+            let change = reload(&lab, &[TWO]);
+            assert_eq!(change["interfaces_removed"], serde_json::json!(["west"]));
+            let change = reload(&lab, &[first]);
+            assert_eq!(change["interfaces_added"], serde_json::json!(["west"]));
+            west_is_served(&lab, &west);
+        });
+    }
+    assert!(!daemon.log().contains("made anew"), "{}", daemon.log());
+    daemon.stop().assert_balanced();
+}
+
 fn assert_refused(lab: &Lab, daemon: &Daemon, lines: &[&str], expected: &str) {
     rewrite(lab, lines);
     let problems = refusal(lab, "reload");

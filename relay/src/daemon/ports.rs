@@ -169,11 +169,12 @@ impl Ports {
         has_changed
     }
 
-    /// Returns how frames leave by the interfaces that take what the program redirects, and by VLAN interfaces upon these.
+    /// Returns how frames leave by the interfaces that take what the program redirects, and by VLAN interfaces upon these. Some
+    /// drivers take it only once they have a program themselves.
     pub(super) fn egresses(&self, mirror: &Mirror) -> BTreeMap<u32, Egress> {
         let takes = |egress: &Egress| {
             let port = self.ports.get(egress.port as usize);
-            port.is_some_and(|port| port.takes_redirects)
+            port.is_some_and(|port| port.takes_redirects && port.attached.is_some())
         };
         let all = mirror.egresses(&self.indices()).into_iter();
         all.filter(|(_, egress)| takes(egress)).collect()

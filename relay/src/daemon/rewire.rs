@@ -35,7 +35,6 @@ impl Control<'_> {
     ) -> Result<Arc<Tables>, DaemonError> {
         let shared = self.shared;
         let before = (shared.tables.load_full(), shared.live.load_full());
-        next.look_at_redirects();
         let live = Live::take(self.mirror, &next.indices(), config);
         let outcome =
             self.workers
