@@ -308,6 +308,10 @@ const ADDITIONS: &[Row] = &[
         "workers: { cpus: 2 }\n",
         &["3:18: `workers.cpus` must be `auto` or a list of numbers, found `2`"],
     ),
+    (
+        "workers: { wait: spin }\n",
+        &["3:18: `workers.wait`: `spin`: must be one of `poll`, `busy`, `prefer-busy-poll`"],
+    ),
     // EAM files.
     (
         "eam: nowhere.yaml\n",
@@ -533,6 +537,19 @@ fn warnings_do_not_fail() {
         "relay.yaml: ok, 2 mappings, 2 interfaces",
     ];
     assert_eq!(text(&output.stdout).lines().collect::<Vec<_>>(), expected);
+    assert_eq!(output.status.code(), Some(0));
+}
+
+/// The loopback's interrupts are never put off.
+#[test]
+fn interrupts_that_go_on_beside_polling_are_warned_of() {
+    let relay = "prefix: 2001:db8:46::/96\ninterfaces: [{ name: lo }, { name: siit-nowhere }]\nworkers: { wait: prefer-busy-poll }\n";
+    let output = check(relay, "eam: []\n", &[]);
+    let shown = text(&output.stdout);
+    let begin = "relay.yaml:2:22: warning: lo: its interrupts are not put off while workers poll it \
+                 (napi_defer_hard_irqs is 0, gro_flush_timeout is 0)";
+    assert!(shown.contains(begin), "{shown}");
+    assert_eq!(shown.lines().count(), 3, "{shown}");
     assert_eq!(output.status.code(), Some(0));
 }
 

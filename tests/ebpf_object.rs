@@ -43,7 +43,7 @@ const XDP_PASS: u32 = 2;
 const XDP_REDIRECT: u32 = 4;
 
 /// How many instructions the verifier may look at; the kernel gives up after a million.
-const MOST_VERIFIED: u32 = 700_000;
+const MOST_VERIFIED: u32 = 150_000;
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -185,6 +185,7 @@ fn the_verifier_accepts_every_configuration() {
         ),
         ("33 lengths of IPv4 and of IPv6", lengths(33)),
         ("33 lengths of IPv4 and 48 of IPv6", lengths(48)),
+        ("33 lengths of IPv4 and 129 of IPv6", lengths(129)),
     ];
     let list: Ipv4Net = "198.51.100.0/24".parse().expect("a prefix");
     let lists = [(list, List::Translatable.number())];
@@ -230,9 +231,8 @@ fn the_verifier_accepts_every_configuration() {
     );
 }
 
-/// Of more lengths than anybody uses the verifier may refuse to see the end: the workers do all the work then.
 #[test]
-fn too_many_prefix_lengths_do_not_stop_the_relay() {
+fn all_prefix_lengths_together_are_translated_in_the_driver() {
     if !may_load() {
         return;
     }
@@ -246,7 +246,8 @@ fn too_many_prefix_lengths_do_not_stop_the_relay() {
         mtu_v4: None,
         mtu_v6: None,
     };
-    fast_path::prepare(&tables, wishes).unwrap_or_else(|error| panic!("{error}"));
+    let program = fast_path::prepare(&tables, wishes).unwrap_or_else(|error| panic!("{error}"));
+    assert!(program.translates());
 }
 
 /// Which exit a frame is to take, and what it is.
@@ -427,12 +428,7 @@ const STATE: State = State {
     is_watched: 0,
     reserved: 0,
 };
-const FORGETFUL: Memory = Memory {
-    on: Memory::NOTHING,
-    longest: 0,
-    but_own: 0,
-    least_mtu: 0,
-};
+const FORGETFUL: Memory = Memory::NONE;
 
 const OURS_V4: &str = "192.0.2.1";
 const OURS_V6: &str = "2001:db8:46::203.0.113.50";

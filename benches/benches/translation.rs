@@ -1,4 +1,5 @@
-//! How long a worker takes for one packet in memory: parse, look up, translate, find the next hop, perform. No I/O.
+//! How long a worker takes for one packet in memory: parse, look up, translate, find the next hop, perform; and how long without
+//! the next hop (`alone`). No I/O.
 //!
 //! Packets come in batches of as many frames of a UMEM as a worker takes at a time; services are drawn at random from the
 //! mappings and clients from the whole Internet, so that no look-up is warm by repetition. Next hops come from a laboratory
@@ -16,12 +17,13 @@ use relay::config::{self, Config, MtuOverride};
 use relay::lab::{Namespace, Route, VethEnd, veth_pair};
 use relay::lookahead::prepare;
 use relay::paths::{Live, Senders};
-use relay::process::{Disposition, process};
+use relay::perform::{LinkHeader, perform_plain};
+use relay::process::{Disposition, process, translate_plain};
 use relay::routes::Mirror;
 use relay::tables::Tables;
 use relay_core::counters::Counters;
 use relay_core::wire::checksum::{Sum, pseudo_header_v6};
-use relay_core::wire::{icmp, ipv4, ipv6};
+use relay_core::wire::{ethernet, icmp, ipv4, ipv6};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Frames in a batch, as in a worker.
@@ -211,11 +213,27 @@ fn translate(frames: &mut [Frame], tables: &Tables, live: &Live, counters: &mut 
     prepare(frames, tables);
     for frame in frames {
         let disposition = process(frame, tables, live, counters);
-        assert!(matches!(black_box(disposition), Disposition::Send(_)));
+        assert!(matches!(black_box(&disposition), Disposition::Send(_)));
     }
 }
 
+/// As [`translate`], with one next hop for all.
+fn translate_alone(frames: &mut [Frame], tables: &Tables, live: &Live, counters: &mut Counters) {
+    let link = LinkHeader::new([2, 0, 0, 0, 0, 9], [2, 0, 0, 0, 0, 1], []);
+    prepare(frames, tables);
+    for frame in frames {
+        let header = ethernet::Header::parse(frame.octets()).expect("an Ethernet header");
+        let translated = translate_plain(frame.octets(), &header, tables, live);
+        let (direction, plain) = translated.expect("a plain packet");
+        perform_plain(frame, header.length, &link, &plain).expect("room for longer headers");
+        counters.record_plain(direction, &plain);
+    }
+}
+
+type Translate = fn(&mut [Frame], &Tables, &Live, &mut Counters);
+
 fn measure(
+    translate: Translate,
     packets: &[Vec<u8>],
     tables: &Tables,
     live: &Live,
@@ -269,10 +287,15 @@ fn translation(criterion: &mut Criterion) {
                     .collect();
                 let mut group = criterion.benchmark_group(format!("{direction}/{name}"));
                 group.throughput(Throughput::Elements((BATCH * AT_ONCE) as u64));
-                group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
-                    bencher
-                        .iter_custom(|groups| measure(&packets, &tables, &live, &mut umem, groups));
-                });
+                let ways: [(&str, Translate); 2] =
+                    [("forwarded", translate), ("alone", translate_alone)];
+                for (way, translate) in ways {
+                    group.bench_function(BenchmarkId::new(way, size), |bencher| {
+                        bencher.iter_custom(|groups| {
+                            measure(translate, &packets, &tables, &live, &mut umem, groups)
+                        });
+                    });
+                }
                 group.finish();
             }
         }

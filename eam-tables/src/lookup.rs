@@ -35,6 +35,8 @@ mod sealed {
         type Bits: Copy + Ord + Hash + core::ops::BitAnd<Output = Self::Bits>;
         fn bits(self) -> Self::Bits;
         fn mask(length: u8) -> Self::Bits;
+        /// Returns a number with one bit, which depends on all bits.
+        fn filter_bit(bits: Self::Bits) -> u64;
         fn split(prefix: Self::Prefix) -> (Self::Bits, u8)
         where
             Self: Address;
@@ -53,6 +55,10 @@ impl sealed::Bits for Ipv4Addr {
 
     fn mask(length: u8) -> u32 {
         u32::MAX.checked_shl(u32::from(32 - length)).unwrap_or(0)
+    }
+
+    fn filter_bit(bits: u32) -> u64 {
+        bit(u64::from(bits))
     }
 
     fn split(prefix: Ipv4Net) -> (u32, u8) {
@@ -75,6 +81,10 @@ impl sealed::Bits for Ipv6Addr {
         u128::MAX.checked_shl(u32::from(128 - length)).unwrap_or(0)
     }
 
+    fn filter_bit(bits: u128) -> u64 {
+        bit((bits >> 64) as u64 ^ (bits as u64).rotate_left(32))
+    }
+
     fn split(prefix: Ipv6Net) -> (u128, u8) {
         (prefix.network().to_bits(), prefix.prefix_len())
     }
@@ -82,6 +92,12 @@ impl sealed::Bits for Ipv6Addr {
     fn join(bits: u128, length: u8) -> Ipv6Net {
         Ipv6Net::new_assert(Ipv6Addr::from_bits(bits), length)
     }
+}
+
+/// Returns a number with one bit, which depends on all bits of another one.
+#[inline]
+fn bit(number: u64) -> u64 {
+    1 << (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58)
 }
 
 /// What a prefix or marker knows about itself and everything shorter.
@@ -98,6 +114,19 @@ struct Level<A: Address, V> {
     length: u8,
     mask: A::Bits,
     slots: HashMap<A::Bits, Slot<V>>,
+    /// The bits of the keys of `slots`, in front of a short table: most addresses need no look at it.
+    filter: u64,
+}
+
+impl<A: Address, V> Level<A, V> {
+    #[inline]
+    fn get(&self, address: A::Bits) -> Option<&Slot<V>> {
+        let key = address & self.mask;
+        match self.filter & A::filter_bit(key) {
+            0 => None,
+            _ => self.slots.get(&key),
+        }
+    }
 }
 
 /// A frozen map from prefixes to values, searched by address for the longest prefix.
@@ -152,7 +181,7 @@ impl<A: Address, V: Copy> PrefixTable<A, V> {
         while low < high {
             let at = middle(low, high);
             let level = &self.levels[at];
-            match level.slots.get(&(bits & level.mask)) {
+            match level.get(bits) {
                 // The slot of a longer prefix or marker knows at least as much.
                 Some(slot) => {
                     best = slot;
@@ -207,6 +236,7 @@ impl<A: Address, V: Copy> FromIterator<(A::Prefix, V)> for PrefixTable<A, V> {
                 length,
                 mask: A::mask(length),
                 slots: HashMap::with_capacity(count),
+                filter: 0,
             })
             .collect();
 
@@ -244,6 +274,11 @@ impl<A: Address, V: Copy> FromIterator<(A::Prefix, V)> for PrefixTable<A, V> {
                 .slots
                 .insert(bits, Slot::Best { length, value });
             enclosing.push(prefix);
+        }
+
+        for level in &mut levels {
+            let bits = level.slots.keys().map(|key| A::filter_bit(*key));
+            level.filter = bits.fold(0, |all, bit| all | bit);
         }
 
         // Equal prefixes fell together.

@@ -14,17 +14,13 @@ pub struct PrefixSet4 {
 
 impl PrefixSet4 {
     /// Whether the address lies in one of the prefixes.
-    #[inline]
+    #[inline(always)]
     pub fn contains(&self, address: Ipv4Addr) -> bool {
-        self.contains_prefix(address.into())
+        !self.prefixes.is_empty() && self.contains_prefix(address.into())
     }
 
     /// Whether all addresses of `prefix` lie in one of the prefixes.
-    #[inline]
     pub fn contains_prefix(&self, prefix: Ipv4Net) -> bool {
-        if self.prefixes.is_empty() {
-            return false;
-        }
         let after = self
             .prefixes
             .partition_point(|candidate| candidate.network() <= prefix.network());

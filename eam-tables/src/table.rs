@@ -5,7 +5,9 @@
 use crate::Eam;
 use crate::flat::{Image, Slot4, Slot6};
 use core::net::{Ipv4Addr, Ipv6Addr};
+use core::ops::Range;
 use relay_core::AddressMap;
+use relay_core::network::Mapped;
 
 /// A frozen set of mappings, searched per direction for the longest prefix.
 #[derive(Default)]
@@ -20,9 +22,15 @@ impl EamTable {
     ///
     /// What RFC 7757, 5 leaves unspecified: of two mappings with the same prefix the last one counts in that direction.
     pub fn new(entries: Vec<Eam>) -> Self {
+        Self::in_memory(entries, &|_| ())
+    }
+
+    /// As [`new`](Self::new); `reserved` is told of each large piece of memory before it is used, as for having the kernel arrange it
+    /// better.
+    pub fn in_memory(entries: Vec<Eam>, reserved: &dyn Fn(Range<*const ()>)) -> Self {
         Self {
-            v4: Image::<Slot4>::new(&entries),
-            v6: Image::<Slot6>::new(&entries),
+            v4: Image::<Slot4>::new(&entries, reserved),
+            v6: Image::<Slot6>::new(&entries, reserved),
             entries,
         }
     }
@@ -69,13 +77,23 @@ impl EamTable {
 
 impl AddressMap for EamTable {
     #[inline(always)]
-    fn v4_to_v6(&self, address: Ipv4Addr) -> Option<Ipv6Addr> {
-        self.v4.find(address).map(|mapped| mapped.address)
+    fn map_v4(&self, address: Ipv4Addr) -> Option<Mapped<Ipv6Addr>> {
+        self.v4.find(address)
     }
 
     #[inline(always)]
-    fn v6_to_v4(&self, address: Ipv6Addr) -> Option<Ipv4Addr> {
-        self.v6.find(address).map(|mapped| mapped.address)
+    fn map_v6(&self, address: Ipv6Addr) -> Option<Mapped<Ipv4Addr>> {
+        self.v6.find(address)
+    }
+
+    #[inline(always)]
+    fn map_service_v4(&self, address: Ipv4Addr) -> Option<Mapped<Ipv6Addr>> {
+        self.v4.find_service(address)
+    }
+
+    #[inline(always)]
+    fn map_service_v6(&self, address: Ipv6Addr) -> Option<Mapped<Ipv4Addr>> {
+        self.v6.find_service(address)
     }
 }
 

@@ -1,26 +1,30 @@
 //! What the translator says of a packet of either family, and what becomes of the packet then.
 //!
 //! Each step is a function of its own, since the stack of one has no room for all, and passes its outcome on in numbers and by
-//! [`Described`](crate::described::Described), so that the verifier need not look at a step again for each way that leads there.
+//! [`Scratch`], so that the verifier need not look at a step again for each way that leads there.
 
 use aya_ebpf::{bindings::xdp_action, programs::XdpContext};
-use eam_tables::layout::{Port, Work, XdpCounter};
+use eam_tables::layout::{Port, State, Work, XdpCounter};
 use relay_core::wire::Octets as _;
-use relay_core::{NotPlain, PassReason, PuntReason, Rewrite, Translator};
+use relay_core::{NotPlain, PassReason, Plain, PuntReason, Translator};
 
-use crate::{
-    described::Described, frame::Packet, maps, next_hop, perform, surroundings::Surroundings,
-};
+use crate::{frame::Packet, maps, next_hop, perform, scratch::Scratch, surroundings::Surroundings};
 
 /// Processes the packet behind a link header of `network` octets; returns what the kernel is told to do with the frame.
 #[inline(always)]
 pub(crate) fn process(context: &XdpContext, port: &Port, network: usize, is_v4: bool) -> u32 {
+    let (Some(state), Some(scratch)) = (maps::state(), maps::scratch()) else {
+        return xdp_action::XDP_PASS;
+    };
     let outcome = match is_v4 {
-        true => describe_v4(context, network),
-        false => describe_v6(context, network),
+        true => describe_v4(context, network, state, scratch),
+        false => describe_v6(context, network, state, scratch),
     };
     let outcome = match outcome {
-        DESCRIBED => forward(context, port, network, is_v4),
+        DESCRIBED if scratch.plain.is_v6() => {
+            forward_v6(context, port.number, network, state, scratch)
+        }
+        DESCRIBED => forward_v4(context, port.number, network, state, scratch),
         reason => reason,
     };
     match outcome {
@@ -29,7 +33,7 @@ pub(crate) fn process(context: &XdpContext, port: &Port, network: usize, is_v4: 
         LEFT_TO_KERNEL => xdp_action::XDP_PASS,
         reason => {
             let reason = reason.wrapping_sub(FIRST_REASON) as usize;
-            give_away(context, port, network, is_v4, reason)
+            give_away(context, port, network, reason, scratch)
         }
     }
 }
@@ -52,20 +56,34 @@ fn outcome(result: Result<Outcome, XdpCounter>) -> Outcome {
 }
 
 #[inline(never)]
-fn describe_v4(context: &XdpContext, network: usize) -> Outcome {
+fn describe_v4(
+    context: &XdpContext,
+    network: usize,
+    state: &'static State,
+    scratch: &mut Scratch,
+) -> Outcome {
     let packet = Packet::new(context, network);
     outcome(describe(
         packet.len(),
+        state,
+        scratch,
         |translator| translator.claim_v4(&packet),
         |translator, claimed| translator.plain_v4_to_v6(&packet, claimed),
     ))
 }
 
 #[inline(never)]
-fn describe_v6(context: &XdpContext, network: usize) -> Outcome {
+fn describe_v6(
+    context: &XdpContext,
+    network: usize,
+    state: &'static State,
+    scratch: &mut Scratch,
+) -> Outcome {
     let packet = Packet::new(context, network);
     outcome(describe(
         packet.len(),
+        state,
+        scratch,
         |translator| translator.claim_v6(&packet),
         |translator, claimed| translator.plain_v6_to_v4(&packet, claimed),
     ))
@@ -75,22 +93,23 @@ fn describe_v6(context: &XdpContext, network: usize) -> Outcome {
 #[inline(always)]
 fn describe<C>(
     length: usize,
+    state: &'static State,
+    scratch: &mut Scratch,
     claim: impl FnOnce(Translator<'_, Surroundings>) -> Result<C, NotPlain>,
-    translate: impl FnOnce(Translator<'_, Surroundings>, C) -> Result<Rewrite, PuntReason>,
+    translate: impl FnOnce(Translator<'_, Surroundings>, C) -> Result<Plain, PuntReason>,
 ) -> Result<Outcome, XdpCounter> {
-    let surroundings = Surroundings::get().ok_or(XdpCounter::PuntRefused)?;
-    let settings = surroundings.settings;
-    let policy = settings.policy().ok_or(XdpCounter::PuntRefused)?;
+    let settings = maps::settings();
+    let surroundings = Surroundings { settings, state };
+    let policy = settings.policy();
     let translator = Translator::new(&policy, &surroundings);
     let claimed = claim(translator).map_err(reason)?;
     if settings.work() == Work::Steer || surroundings.state.is_watched != 0 {
         return Err(XdpCounter::Redirected);
     }
-    let rewrite = translate(translator, claimed)?;
-    let described = maps::described().ok_or(XdpCounter::PuntRefused)?;
-    described
-        .set(&rewrite, length)
-        .ok_or(XdpCounter::PuntLength)?;
+    let plain = translate(translator, claimed)?;
+    scratch.plain = plain;
+    let end = plain.cut.wrapping_add(plain.payload);
+    scratch.surplus = (length as u64).wrapping_sub(u64::from(end));
     Ok(DESCRIBED)
 }
 
@@ -103,93 +122,121 @@ fn reason(reason: NotPlain) -> XdpCounter {
     }
 }
 
-/// Performs what is described, and sends the frame on.
 #[inline(never)]
-fn forward(context: &XdpContext, port: &Port, network: usize, is_v4: bool) -> Outcome {
-    outcome(try_forward(context, port, network, is_v4).map_err(XdpCounter::from))
+fn forward_v4(
+    context: &XdpContext,
+    came_by: u16,
+    network: usize,
+    state: &State,
+    scratch: &mut Scratch,
+) -> Outcome {
+    outcome(forward::<false>(context, came_by, network, state, scratch).map_err(XdpCounter::from))
 }
 
-#[inline(always)]
-fn try_forward(
+#[inline(never)]
+fn forward_v6(
     context: &XdpContext,
-    port: &Port,
+    came_by: u16,
     network: usize,
-    is_v4: bool,
+    state: &State,
+    scratch: &mut Scratch,
+) -> Outcome {
+    outcome(forward::<true>(context, came_by, network, state, scratch).map_err(XdpCounter::from))
+}
+
+/// Performs what is described, with an IPv6 header or an IPv4 one, and sends the frame on.
+#[inline(always)]
+fn forward<const V6: bool>(
+    context: &XdpContext,
+    came_by: u16,
+    network: usize,
+    state: &State,
+    scratch: &mut Scratch,
 ) -> Result<Outcome, PuntReason> {
-    let described = maps::described().ok_or(PuntReason::NextHop)?;
-    let state = maps::state().ok_or(PuntReason::NextHop)?;
-    let hop = next_hop::find(context, state, described).ok_or(PuntReason::NextHop)?;
-    let length = described.length();
+    let hop = next_hop::find::<V6>(context, state, scratch).ok_or(PuntReason::NextHop)?;
+    let settings = maps::settings();
     // Somewhere less may fit than the kernel says; the workers know where.
-    let least = match described.is_v6 {
-        0 => state.memory_v4.least_mtu,
-        _ => state.memory_v6.least_mtu,
+    let (least, most) = if V6 {
+        (state.memory_v6.least_mtu, settings.mtu_v6)
+    } else {
+        (state.memory_v4.least_mtu, settings.mtu_v4)
     };
-    let mtu = match least {
-        0 => u32::from(hop.mtu),
-        _ => least.min(u32::from(hop.mtu)),
-    };
-    if length > described.limit(mtu, maps::settings()) {
+    let mut mtu = u32::from(hop.mtu).min(most);
+    if least != 0 {
+        mtu = mtu.min(least);
+    }
+    if !scratch.plain.fits(mtu) {
         return Err(PuntReason::Length);
     }
-    let outcome = match maps::settings().work() {
-        Work::Translate => return leave_to_kernel(context, network, is_v4, described),
-        Work::Forward | Work::Steer => {
-            perform::for_hop(context, network, hop, described).ok_or(PuntReason::NextHop)?;
-            if u16::from(hop.port) == port.number {
-                SENT_BACK
-            } else {
-                maps::send(u32::from(hop.port));
-                SENT
-            }
-        }
+    if settings.work() == Work::Translate {
+        return leave_to_kernel::<V6>(context, network, scratch);
+    }
+    perform::for_hop::<V6>(context, network, hop, scratch).ok_or(PuntReason::NextHop)?;
+    let outcome = if u16::from(hop.port) == came_by {
+        SENT_BACK
+    } else {
+        maps::send(u32::from(hop.port));
+        SENT
     };
-    count(XdpCounter::Forwarded, is_v4, described);
+    count(XdpCounter::Forwarded, &scratch.plain);
     Ok(outcome)
 }
 
 /// Performs what is described, and leaves the packet to the kernel.
 #[inline(always)]
-fn leave_to_kernel(
+fn leave_to_kernel<const V6: bool>(
     context: &XdpContext,
     network: usize,
-    is_v4: bool,
-    described: &mut Described,
+    scratch: &Scratch,
 ) -> Result<Outcome, PuntReason> {
-    perform::for_kernel(context, network, described).ok_or(PuntReason::NextHop)?;
-    count(XdpCounter::LeftToKernel, is_v4, described);
+    perform::for_kernel::<V6>(context, network, scratch).ok_or(PuntReason::NextHop)?;
+    count(XdpCounter::LeftToKernel, &scratch.plain);
     Ok(LEFT_TO_KERNEL)
 }
 
 /// As [`leave_to_kernel`], for what has no next hop, when there is no worker to find one.
 #[inline(never)]
-fn leave_orphan_to_kernel(context: &XdpContext, network: usize, is_v4: bool) -> Outcome {
-    let described = maps::described().ok_or(PuntReason::NextHop);
-    let left = described.and_then(|described| leave_to_kernel(context, network, is_v4, described));
+fn leave_orphan_to_kernel(context: &XdpContext, network: usize, scratch: &Scratch) -> Outcome {
+    let left = if scratch.plain.is_v6() {
+        leave_to_kernel::<true>(context, network, scratch)
+    } else {
+        leave_to_kernel::<false>(context, network, scratch)
+    };
     outcome(left.map_err(XdpCounter::from))
 }
 
 /// Counts a packet that has been translated.
 #[inline(always)]
-fn count(fate: XdpCounter, is_v4: bool, described: &Described) {
+fn count(fate: XdpCounter, plain: &Plain) {
     let Some(counters) = maps::counters() else {
         return;
     };
-    let (packets, octets) = match is_v4 {
-        true => (XdpCounter::PacketsV4ToV6, XdpCounter::OctetsV4ToV6),
-        false => (XdpCounter::PacketsV6ToV4, XdpCounter::OctetsV6ToV4),
+    let is_from_v4 = plain.cut == IPV4_HEADER;
+    let (packets, octets) = if is_from_v4 {
+        (XdpCounter::PacketsV4ToV6, XdpCounter::OctetsV4ToV6)
+    } else {
+        (XdpCounter::PacketsV6ToV4, XdpCounter::OctetsV6ToV4)
     };
     maps::add(counters, fate.index(), 1);
     maps::add(counters, packets.index(), 1);
-    maps::add(counters, octets.index(), u64::from(described.length()));
-    if !is_v4 && described.is_v6 != 0 {
+    maps::add(counters, octets.index(), u64::from(plain.length()));
+    if !is_from_v4 && plain.is_v6() {
         maps::add(counters, XdpCounter::Hairpinned.index(), 1);
     }
 }
 
+/// What is cut of a plain packet that came as IPv4, in octets.
+const IPV4_HEADER: u32 = relay_core::wire::ipv4::HEADER_LENGTH as u32;
+
 /// Gives a frame, which is as it came, to who can do more.
 #[inline(always)]
-fn give_away(context: &XdpContext, port: &Port, network: usize, is_v4: bool, reason: usize) -> u32 {
+fn give_away(
+    context: &XdpContext,
+    port: &Port,
+    network: usize,
+    reason: usize,
+    scratch: &Scratch,
+) -> u32 {
     if reason == XdpCounter::OwnAddress.index() || reason == XdpCounter::NotOurs.index() {
         maps::count_at(reason, 1);
         return xdp_action::XDP_PASS;
@@ -199,7 +246,7 @@ fn give_away(context: &XdpContext, port: &Port, network: usize, is_v4: bool, rea
         maps::count_at(reason, 1);
         xdp_action::XDP_REDIRECT
     } else if reason == XdpCounter::PuntNextHop.index()
-        && leave_orphan_to_kernel(context, network, is_v4) == LEFT_TO_KERNEL
+        && leave_orphan_to_kernel(context, network, scratch) == LEFT_TO_KERNEL
     {
         // Nobody serves the queue, as while no daemon runs; the packet has been described.
         xdp_action::XDP_PASS

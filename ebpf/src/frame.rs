@@ -16,7 +16,7 @@ use aya_ebpf::{
 };
 use relay_core::wire::{Octets, checksum::Sum};
 
-use crate::words;
+use crate::opaque::opaque;
 
 /// The highest offset that is read at, in octets.
 ///
@@ -59,12 +59,21 @@ impl<'a> Frame<'a> {
         }
     }
 
+    /// Returns the first `N` octets to be written, if they are all there.
+    #[inline(always)]
+    pub(crate) fn front_mut<const N: usize>(&mut self) -> Option<&mut [u8; N]> {
+        let place = self.place::<N>(0)?.cast_mut();
+        // SAFETY: `place` points at N octets of the frame, which is this program's alone while it runs. The frame does not move
+        // while they are borrowed.
+        Some(unsafe { &mut *place })
+    }
+
     /// Writes octets at an offset, if they fit.
     #[inline(always)]
     pub(crate) fn store<const N: usize>(&mut self, at: usize, octets: [u8; N]) -> Option<()> {
         let place = self.place::<N>(at)?.cast_mut();
-        // SAFETY: `place` points at N octets of the frame, which is this program's alone while it runs.
-        unsafe { words::store(place, octets) };
+        // SAFETY: as in `front_mut`.
+        unsafe { place.write(octets) };
         Some(())
     }
 
@@ -79,7 +88,7 @@ impl<'a> Frame<'a> {
         // In this form, and no other, the verifier learns the bound: start, plus length, against the end. The compiler would
         // compare the start itself if the length is one.
         let start = self.context.data().wrapping_add(at);
-        if words::opaque(start.wrapping_add(N) as u64) > self.context.data_end() as u64 {
+        if opaque(start.wrapping_add(N) as u64) > self.context.data_end() as u64 {
             return None;
         }
         Some(start as *const [u8; N])
@@ -99,7 +108,7 @@ impl Octets for Frame<'_> {
     fn load<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
         let octets = self.place::<N>(at)?;
         // SAFETY: `octets` points at N octets of the frame. Any octets are a valid array of them, at any alignment.
-        Some(unsafe { words::load(octets) })
+        Some(unsafe { octets.read() })
     }
 
     /// Sums nothing: a payload of run-time length is not for the XDP program.

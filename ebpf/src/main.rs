@@ -7,16 +7,16 @@
 
 #![no_std]
 #![no_main]
-#![feature(asm_experimental_arch)] // words of a packet lie at any address, and no safe or stable way reads them at once
+#![feature(asm_experimental_arch)] // what the compiler must not know, it is told in no other way
 
-mod described;
 mod direction;
 mod frame;
 mod maps;
 mod next_hop;
+mod opaque;
 mod perform;
+mod scratch;
 mod surroundings;
-mod words;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use eam_tables::layout::XdpCounter;
@@ -40,10 +40,16 @@ fn siit_relay(context: XdpContext) -> u32 {
     };
     // RFC 1812, 5.3.4: "A router MUST NOT forward any packet that the router received as a Link Layer broadcast". Link layer
     // multicast is forbidden likewise, and what a promiscuous interface overhears is meant for somebody else.
-    if header.destination != port.mac {
+    if words(header.destination) != words(port.mac) {
         return pass(XdpCounter::OtherStation);
     }
     direction::process(&context, port, header.length, is_v4)
+}
+
+/// Returns a hardware address in two numbers, which are compared in two steps.
+#[inline(always)]
+fn words([a, b, c, d, e, f]: ethernet::Address) -> (u32, u16) {
+    (u32::from_ne_bytes([a, b, c, d]), u16::from_ne_bytes([e, f]))
 }
 
 /// Leaves a frame to the kernel.

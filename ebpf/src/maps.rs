@@ -9,7 +9,7 @@
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::described::{Described, words_v6};
+use crate::scratch::Scratch;
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_FIB_LKUP_RET_SUCCESS, xdp_action},
     helpers::generated::{bpf_fib_lookup, bpf_jiffies64},
@@ -21,6 +21,7 @@ use eam_tables::flat::{self, Filter, Slot4, Slot6, Slots};
 use eam_tables::layout::{
     self, CachedHop, Egress, List, NeighbourKey, Port, Settings, State, XdpCounter,
 };
+use relay_core::Plain;
 
 #[map]
 static PORTS: HashMap<u32, Port> =
@@ -80,13 +81,9 @@ type Counters = [u64; XdpCounter::COUNT];
 #[map]
 static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
 
-/// A place of each CPU for what is described.
+/// The notes of each CPU.
 #[map]
-static DESCRIBED: PerCpuArray<Described> = PerCpuArray::with_max_entries(1, 0);
-
-/// A place of each CPU for questions, which the stack has no room for.
-#[map]
-static QUESTIONS: PerCpuArray<Question> = PerCpuArray::with_max_entries(1, 0);
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 
 #[unsafe(no_mangle)]
 static SETTINGS: Settings = Settings::NONE;
@@ -153,8 +150,8 @@ pub(crate) fn longest_v4(address: Ipv4Addr) -> Option<&'static Slot4> {
 /// Returns the slot of the longest prefix that contains an IPv6 address, without asking the filter.
 #[inline(always)]
 pub(crate) fn longest_v6(address: Ipv6Addr) -> Option<&'static Slot6> {
-    let [high, low] = words_v6(address);
-    let number = search_v6(high, low).checked_sub(1)?;
+    let bits = address.to_bits();
+    let number = search_v6((bits >> 64) as u64, bits as u64).checked_sub(1)?;
     EAM_V6.get(number as u32)
 }
 
@@ -191,9 +188,9 @@ pub(crate) fn is_listed(address: Ipv4Addr, list: List) -> bool {
         .is_some_and(|lists| lists & list.number() != 0)
 }
 
-/// Says whether an IPv4 address, behind zeros, is one of the machine's own.
+/// Says whether an IPv4 address is one of the machine's own.
 #[inline(always)]
-pub(crate) fn is_own_v4([_, address]: [u64; 2]) -> bool {
+pub(crate) fn is_own_v4(address: u64) -> bool {
     // SAFETY: as for the ports.
     unsafe { OWN_V4.get(address as u32) }.is_some()
 }
@@ -227,10 +224,10 @@ pub(crate) fn hop(index: u32) -> Option<&'static mut CachedHop> {
     Some(unsafe { &mut *place })
 }
 
-/// Returns the place of this CPU for what is described.
+/// Returns the notes of this CPU.
 #[inline(always)]
-pub(crate) fn described() -> Option<&'static mut Described> {
-    let place = DESCRIBED.get_ptr_mut(0)?;
+pub(crate) fn scratch() -> Option<&'static mut Scratch> {
+    let place = SCRATCH.get_ptr_mut(0)?;
     // SAFETY: as for the next hops.
     Some(unsafe { &mut *place })
 }
@@ -303,42 +300,33 @@ pub(crate) struct Question {
 const _: () = assert!(size_of::<Question>() == 64);
 
 impl Question {
-    /// Returns the question for an IPv4 packet.
+    /// Becomes the question for a packet.
     #[inline(always)]
-    pub(crate) fn v4(context: &XdpContext, described: &Described) -> Option<&'static mut Self> {
+    pub(crate) fn set(&mut self, context: &XdpContext, plain: &Plain) {
         const AF_INET: u8 = 2;
-        let question = Self::begin(context, AF_INET, u32::from(described.service))?;
-        let ([_, source], [_, destination]) = (described.source, described.destination);
-        question.source = [(source as u32).to_be(), 0, 0, 0];
-        question.destination = [(destination as u32).to_be(), 0, 0, 0];
-        Some(question)
-    }
-
-    /// Returns the question for an IPv6 packet.
-    #[inline(always)]
-    pub(crate) fn v6(context: &XdpContext, described: &Described) -> Option<&'static mut Self> {
         const AF_INET6: u8 = 10;
-        let flow = (u32::from(described.service) << 20).to_be();
-        let question = Self::begin(context, AF_INET6, flow)?;
-        question.source = words(described.source);
-        question.destination = words(described.destination);
-        Some(question)
+        let service = u32::from(plain.service);
+        if plain.is_v6() {
+            self.begin(context, AF_INET6, (service << 20).to_be());
+            self.source = words(plain.source);
+            self.destination = words(plain.destination);
+        } else {
+            let ([_, source], [_, destination]) = (plain.source, plain.destination);
+            self.begin(context, AF_INET, service);
+            self.source = [(source as u32).to_be(), 0, 0, 0];
+            self.destination = [(destination as u32).to_be(), 0, 0, 0];
+        }
     }
 
     #[inline(always)]
-    fn begin(context: &XdpContext, family: u8, service: u32) -> Option<&'static mut Self> {
-        let place = QUESTIONS.get_ptr_mut(0)?;
-        // SAFETY: the kernel returned the pointer to this CPU's value, and nothing else that uses it interrupts this program
-        // on its CPU.
-        let question = unsafe { &mut *place };
-        question.family = family;
-        question.protocol = 0;
-        question.ports = [0; 2];
-        question.mtu = 0;
-        question.interface = context.ingress_ifindex() as u32;
-        question.service = service;
-        question.vlan = 0;
-        Some(question)
+    fn begin(&mut self, context: &XdpContext, family: u8, service: u32) {
+        self.family = family;
+        self.protocol = 0;
+        self.ports = [0; 2];
+        self.mtu = 0;
+        self.interface = context.ingress_ifindex() as u32;
+        self.service = service;
+        self.vlan = 0;
     }
 
     /// Notes the neighbour that the answer named, so that the daemon has the kernel confirm it from time to time.

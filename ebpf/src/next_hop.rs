@@ -8,8 +8,10 @@
 use aya_ebpf::programs::XdpContext;
 use eam_tables::layout::{CachedHop, HOPS_MAX_ENTRIES, Memory, State, XdpCounter};
 
-use crate::described::Described;
-use crate::maps::{self, Question};
+use crate::maps;
+use crate::opaque::opaque;
+use crate::scratch::Scratch;
+use relay_core::Plain;
 
 /// In [`CachedHop::tag_count`]: the destination is cut to the longest prefix among the routes.
 const IS_CUT: u8 = 0x80;
@@ -20,14 +22,6 @@ const SPARE_BITS: u32 = 64 - HOPS_MAX_ENTRIES.trailing_zeros();
 /// An address, IPv4 behind zeros: the halves in host order.
 type Words = [u64; 2];
 
-/// What the answers for a packet depend on.
-struct Keys {
-    source: Words,
-    destination: Words,
-    /// Ones as far as routes tell destinations apart, then zeros.
-    longest: Words,
-}
-
 /// Where a packet goes, and where it comes from if that matters.
 struct Key {
     destination: Words,
@@ -36,126 +30,126 @@ struct Key {
     is_cut: bool,
 }
 
-/// Returns the next hop of a packet; `None` if the program cannot send it on.
+/// Returns the next hop of the packet that is described, with an IPv6 header or an IPv4 one; `None` if the program cannot send it
+/// on.
 #[inline(always)]
-pub(crate) fn find(
+pub(crate) fn find<const V6: bool>(
     context: &XdpContext,
     state: &State,
-    described: &Described,
+    scratch: &mut Scratch,
 ) -> Option<&'static CachedHop> {
-    match described.is_v6 {
-        0 => {
-            let longest = [0, high_bits(state.memory_v4.longest) >> 32];
-            let keys = Keys::new(described, longest);
-            let is_own = || maps::is_own_v4(described.destination);
-            recall(state, &state.memory_v4, &keys, is_own).or_else(|| {
-                let question = Question::v4(context, described)?;
-                ask(context, state, &state.memory_v4, &keys, question)
-            })
-        }
-        _ => {
-            let longest = state.memory_v6.longest;
-            let longest = match longest {
-                0..=64 => [high_bits(longest), 0],
-                _ => [u64::MAX, high_bits(longest.wrapping_sub(64))],
-            };
-            let keys = Keys::new(described, longest);
-            let is_own = || maps::is_own_v6(described.destination);
-            recall(state, &state.memory_v6, &keys, is_own).or_else(|| {
-                let question = Question::v6(context, described)?;
-                ask(context, state, &state.memory_v6, &keys, question)
-            })
-        }
-    }
+    // Read once, before the kernel is asked: an answer that is overtaken by a change is void from the start.
+    let epoch = opaque(u64::from(state.epoch)) as u32;
+    let memory = if V6 {
+        &state.memory_v6
+    } else {
+        &state.memory_v4
+    };
+    recall::<V6>(state, epoch, memory, &scratch.plain)
+        .or_else(|| ask::<V6>(context, epoch, memory, scratch))
 }
 
-/// Returns a number whose upper `count` bits, 64 at most, are ones.
+/// Returns a number whose upper `count` bits, 1 to 64, are ones.
 #[inline(always)]
 fn high_bits(count: u32) -> u64 {
-    match count {
-        0 => 0,
-        _ => u64::MAX << (64_u32.wrapping_sub(count) & 63),
-    }
+    u64::MAX << (64_u32.wrapping_sub(count) & 63)
 }
 
-impl Keys {
-    #[inline(always)]
-    fn new(described: &Described, longest: Words) -> Self {
-        Self {
-            source: described.source,
-            destination: described.destination,
-            longest,
-        }
-    }
-
-    /// Returns the key with or without what lies behind the longest prefix among the routes.
-    #[inline(always)]
-    fn key(&self, memory: &Memory, is_cut: bool) -> Key {
-        let ([d0, d1], [l0, l1]) = (self.destination, self.longest);
-        Key {
-            destination: if is_cut { [d0 & l0, d1 & l1] } else { [d0, d1] },
-            source: if memory.on == Memory::ON_BOTH {
-                self.source
+/// Returns the key with or without what lies behind the longest prefix among the routes.
+#[inline(always)]
+fn key<const V6: bool>(memory: &Memory, plain: &Plain, is_cut: bool) -> Key {
+    let [d0, d1] = plain.destination;
+    let class = if V6 { d0 >> 56 } else { d1 >> 24 };
+    let destination = match (is_cut, memory.longest.get(class as usize)) {
+        (true, Some(longest)) => {
+            let longest = u32::from(*longest);
+            if !V6 {
+                [0, d1 & high_bits(longest) >> 32]
+            } else if longest <= 64 {
+                [d0 & high_bits(longest), 0]
             } else {
-                [0; 2]
-            },
-            is_cut,
+                [d0, d1 & high_bits(longest.wrapping_sub(64))]
+            }
         }
+        (_, _) => [d0, d1],
+    };
+    let source = if memory.on == Memory::ON_BOTH {
+        plain.source
+    } else {
+        [0; 2]
+    };
+    Key {
+        destination,
+        source,
+        is_cut,
     }
 }
 
 /// Returns the answer that is remembered, if there is one.
 #[inline(always)]
-fn recall(
+fn recall<const V6: bool>(
     state: &State,
+    epoch: u32,
     memory: &Memory,
-    keys: &Keys,
-    is_own: impl Fn() -> bool,
+    plain: &Plain,
 ) -> Option<&'static CachedHop> {
     if memory.on == Memory::NOTHING {
         return None;
     }
     let now = maps::jiffies();
     for is_cut in [true, false] {
-        let key = keys.key(memory, is_cut);
+        let key = key::<V6>(memory, plain, is_cut);
         let hop = maps::hop(key.index())?;
-        let is_fresh = hop.epoch == state.epoch && now.wrapping_sub(hop.since) <= state.patience;
+        let is_fresh = hop.epoch == epoch && now.wrapping_sub(hop.since) <= state.patience;
         if is_fresh && key.is_of(hop) {
             // Packets to the machine itself are the kernel's, whatever lies around its addresses.
-            let is_exception = is_cut && memory.but_own != 0 && is_own();
+            let is_exception = is_cut && memory.but_own != 0 && is_own::<V6>(plain);
             return if is_exception { None } else { Some(hop) };
         }
     }
     None
 }
 
+#[inline(always)]
+fn is_own<const V6: bool>(plain: &Plain) -> bool {
+    let [_, low] = plain.destination;
+    if V6 {
+        maps::is_own_v6(plain.destination)
+    } else {
+        maps::is_own_v4(low)
+    }
+}
+
 /// Asks the kernel, and remembers the answer.
 #[inline(always)]
-fn ask(
+fn ask<const V6: bool>(
     context: &XdpContext,
-    state: &State,
+    epoch: u32,
     memory: &Memory,
-    keys: &Keys,
-    question: &mut Question,
+    scratch: &mut Scratch,
 ) -> Option<&'static CachedHop> {
     maps::count(XdpCounter::HopLookups, 1);
+    let Scratch {
+        plain, question, ..
+    } = scratch;
+    question.set(context, plain);
     let has_gateway = question.ask(context)?;
     let egress = maps::egress(question.interface)?;
     question.note_neighbour();
-    let key = keys.key(memory, has_gateway);
+    let key = key::<V6>(memory, plain, has_gateway);
     let hop = maps::hop(key.index())?;
     hop.destination = key.destination;
     hop.source = key.source;
-    hop.epoch = state.epoch;
+    hop.epoch = epoch;
     hop.since = maps::jiffies();
     hop.mtu = question.mtu;
     hop.port = egress.port as u8;
     hop.tag_count = egress.tag_count as u8 | if key.is_cut { IS_CUT } else { 0 };
-    let (next, rest) = hop.link.split_first_chunk_mut()?;
-    let (own, tags) = rest.split_first_chunk_mut()?;
-    *next = question.next;
-    *own = question.own;
-    *tags.first_chunk_mut()? = egress.tags;
+    let [o0, o1, rest @ ..] = question.own;
+    let [n0, n1, n2, n3, n4, n5] = question.next;
+    hop.addresses = u64::from_ne_bytes([n0, n1, n2, n3, n4, n5, o0, o1]);
+    hop.rest = u32::from_ne_bytes(rest);
+    hop.tags = u64::from_ne_bytes(egress.tags);
     Some(hop)
 }
 

@@ -6,12 +6,12 @@ use eam_tables::{
     flat,
     layout::{List, Settings, State},
 };
+use relay_core::network::Mapped;
 use relay_core::{AddressMap, Network};
 
 use crate::{
-    described::{words_v4, words_v6},
     maps::{self, TableV4, TableV6},
-    words::opaque,
+    opaque::opaque,
 };
 
 /// The generation that the program was loaded with, and the machine's own addresses.
@@ -22,14 +22,6 @@ pub(crate) struct Surroundings {
 
 impl Surroundings {
     #[inline(always)]
-    pub(crate) fn get() -> Option<Self> {
-        Some(Self {
-            settings: maps::settings(),
-            state: maps::state()?,
-        })
-    }
-
-    #[inline(always)]
     fn is_listed(&self, address: Ipv4Addr, list: List) -> bool {
         self.settings.has_lists != 0 && maps::is_listed(address, list)
     }
@@ -39,31 +31,45 @@ impl Surroundings {
 // keep some register in its place that the verifier knows nothing of.
 impl AddressMap for Surroundings {
     #[inline(always)]
-    fn v4_to_v6(&self, address: Ipv4Addr) -> Option<Ipv6Addr> {
-        let may_match = flat::may_match_v4(&self.settings.shape_v4, &TableV4, address);
-        let found = if may_match {
-            maps::longest_v4(address)
+    fn map_v4(&self, address: Ipv4Addr) -> Option<Mapped<Ipv6Addr>> {
+        if flat::may_match_v4(&self.settings.shape_v4, &TableV4, address) {
+            self.map_service_v4(address)
         } else {
             None
-        };
-        let found = found.map(|slot| slot.translate(address).address);
-        let bits = found.map_or(0, |mapped| mapped.to_bits());
+        }
+    }
+
+    #[inline(always)]
+    fn map_v6(&self, address: Ipv6Addr) -> Option<Mapped<Ipv4Addr>> {
+        if flat::may_match_v6(&self.settings.shape_v6, &TableV6, address) {
+            self.map_service_v6(address)
+        } else {
+            None
+        }
+    }
+
+    #[inline(always)]
+    fn map_service_v4(&self, address: Ipv4Addr) -> Option<Mapped<Ipv6Addr>> {
+        let found = maps::longest_v4(address).map(|slot| slot.translate(address));
+        let bits = found.map_or(0, |mapped| mapped.address.to_bits());
+        let entry = found.map_or(0, |mapped| mapped.entry);
         let (high, low) = (opaque((bits >> 64) as u64), opaque(bits as u64));
-        let mapped = Ipv6Addr::from_bits((high as u128) << 64 | low as u128);
+        let mapped = Mapped {
+            address: Ipv6Addr::from_bits((high as u128) << 64 | low as u128),
+            entry: opaque(u64::from(entry)) as u32,
+        };
         found.is_some().then_some(mapped)
     }
 
     #[inline(always)]
-    fn v6_to_v4(&self, address: Ipv6Addr) -> Option<Ipv4Addr> {
-        let may_match = flat::may_match_v6(&self.settings.shape_v6, &TableV6, address);
-        let found = if may_match {
-            maps::longest_v6(address)
-        } else {
-            None
+    fn map_service_v6(&self, address: Ipv6Addr) -> Option<Mapped<Ipv4Addr>> {
+        let found = maps::longest_v6(address).map(|slot| slot.translate(address));
+        let bits = found.map_or(0, |mapped| mapped.address.to_bits());
+        let entry = found.map_or(0, |mapped| mapped.entry);
+        let mapped = Mapped {
+            address: Ipv4Addr::from_bits(opaque(u64::from(bits)) as u32),
+            entry: opaque(u64::from(entry)) as u32,
         };
-        let found = found.map(|slot| slot.translate(address).address);
-        let bits = found.map_or(0, |mapped| u64::from(mapped.to_bits()));
-        let mapped = Ipv4Addr::from_bits(opaque(bits) as u32);
         found.is_some().then_some(mapped)
     }
 }
@@ -71,12 +77,12 @@ impl AddressMap for Surroundings {
 impl Network for Surroundings {
     #[inline(always)]
     fn is_own_v4(&self, address: Ipv4Addr) -> bool {
-        self.state.own_v4 != 0 && maps::is_own_v4(words_v4(address))
+        self.state.own_v4 != 0 && maps::is_own_v4(u64::from(address.to_bits()))
     }
 
     #[inline(always)]
     fn is_own_v6(&self, address: Ipv6Addr) -> bool {
-        self.state.own_v6 != 0 && maps::is_own_v6(words_v6(address))
+        self.state.own_v6 != 0 && maps::is_own_v6(halves(address))
     }
 
     #[inline(always)]
@@ -117,4 +123,11 @@ impl Network for Surroundings {
     fn error_source_v6(&self, _: Ipv4Addr, _: Ipv6Addr, _: u8) -> Option<Ipv6Addr> {
         None
     }
+}
+
+/// Returns the halves of an address, host order.
+#[inline(always)]
+fn halves(address: Ipv6Addr) -> [u64; 2] {
+    let bits = address.to_bits();
+    [(bits >> 64) as u64, bits as u64]
 }

@@ -233,6 +233,14 @@ impl FastPath {
             own_v6,
             ..self.known.state
         };
+        // While numbers change nothing is remembered by them: the program may see some that are new and some that are old.
+        for memory in [
+            &mut self.known.state.memory_v4,
+            &mut self.known.state.memory_v6,
+        ] {
+            memory.on = Memory::NOTHING;
+        }
+        self.program.set_state(&self.known.state)?;
         self.known.state = state;
         self.forget_next_hops()?;
         // What is no longer so is forgotten when nothing relies on it.
@@ -280,13 +288,17 @@ impl FastPath {
         let everywhere: Vec<u32> = self.program.interfaces().collect();
         program.take_over(&mut self.program, &everywhere)?;
         self.succeed(program);
-        self.keep()
+        Ok(())
     }
 
-    /// Puts a program in force that is attached already.
+    /// Puts a program in force that is attached already, and has it stay if it may.
     fn succeed(&mut self, program: XdpProgram) {
         let old = std::mem::replace(&mut self.program, program);
         self.retired.push((Instant::now(), old));
+        // The generation is in force: what follows must not make anybody believe that the one before is.
+        if let Err(error) = self.keep() {
+            warn!("{error}; the XDP program may end with this relay");
+        }
     }
 
     /// Returns the neighbours, by interface index and address, to which frames have gone since the last call, nearly.

@@ -11,118 +11,66 @@ use relay_core::wire::Octets;
 use relay_core::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// The most frames that are looked at together, as many as the processor can have on their way and more.
-const TOGETHER: usize = 32;
+/// How much of the tables may be in use before fetching pays, in octets: less of it stays in the processor's caches by itself.
+const WORTH_FETCHING: usize = 512 * 1024;
 
-/// What a packet will have looked up.
-#[derive(Clone, Copy)]
-enum LookUps {
-    None,
-    V4 {
-        source: Ipv4Addr,
-        destination: Ipv4Addr,
-    },
-    V6 {
-        source: Ipv6Addr,
-        /// What the destination stands for, of which the other table may know (RFC 7757, 4.2.2).
-        embedded: Option<Ipv4Addr>,
-    },
-}
-
-/// Fetches what translating the frames will read of the tables.
+/// Fetches what translating the frames will read.
 #[inline]
 pub fn prepare<F: Frame>(frames: &[F], tables: &Tables) {
-    for frames in frames.chunks(TOGETHER) {
-        prepare_together(frames, tables);
-    }
-}
-
-fn prepare_together<F: Frame>(frames: &[F], tables: &Tables) {
     for frame in frames {
         if let Some(first) = frame.octets().first() {
             prefetch(first);
         }
     }
     let (v4, v6) = (tables.eam.image_v4(), tables.eam.image_v6());
-    let fetch_filter_v4 = |address| {
-        if let Some(word) = v4.filter_word(address) {
-            prefetch(word);
-        }
-    };
-    let mut look_ups = [LookUps::None; TOGETHER];
-    for (place, frame) in look_ups.iter_mut().zip(frames) {
-        *place = look_ups_of(frame.octets(), tables);
-        match *place {
-            LookUps::None => {}
-            LookUps::V4 {
-                source,
-                destination,
-            } => {
-                fetch_filter_v4(source);
-                fetch_filter_v4(destination);
-            }
-            LookUps::V6 { source, embedded } => {
-                if let Some(word) = v6.filter_word(source) {
-                    prefetch(word);
-                }
-                if let Some(embedded) = embedded {
-                    fetch_filter_v4(embedded);
-                }
-            }
-        }
+    if v4.octets().max(v6.octets()) < WORTH_FETCHING {
+        return;
     }
-    let fetch_slot_v4 = |address| {
-        if let Some(slot) = v4.first_slot(address) {
-            prefetch(slot);
-        }
-    };
-    for look_ups in look_ups {
-        match look_ups {
-            LookUps::None => {}
-            LookUps::V4 {
-                source,
-                destination,
-            } => {
-                fetch_slot_v4(source);
-                fetch_slot_v4(destination);
-            }
-            LookUps::V6 { source, embedded } => {
-                if let Some(slot) = v6.first_slot(source) {
-                    prefetch(slot);
-                }
-                if let Some(embedded) = embedded {
-                    fetch_slot_v4(embedded);
-                }
-            }
-        }
+    for frame in frames {
+        fetch_for(frame.octets(), tables);
     }
 }
 
-/// Reads the addresses of a frame.
-#[inline]
-fn look_ups_of(frame: &[u8], tables: &Tables) -> LookUps {
+/// Fetches what the look-ups of a packet read first: the slot of a service, and the word of the filter that tells that a client is
+/// none.
+#[inline(always)]
+fn fetch_for(frame: &[u8], tables: &Tables) {
     let Ok(header) = ethernet::Header::parse(frame) else {
-        return LookUps::None;
+        return;
     };
     let network = header.length;
+    let (v4, v6) = (tables.eam.image_v4(), tables.eam.image_v6());
+    let fetch_filter = |client: Ipv4Addr| {
+        if let Some(word) = v4.filter_word(client) {
+            prefetch(word);
+        }
+    };
     match header.ethertype {
-        ETHERTYPE_IPV4 => match (frame.load::<4>(network + 12), frame.load::<4>(network + 16)) {
-            (Some(source), Some(destination)) => LookUps::V4 {
-                source: source.into(),
-                destination: destination.into(),
-            },
-            (_, _) => LookUps::None,
-        },
-        ETHERTYPE_IPV6 => match (
-            frame.load::<16>(network + 8),
-            frame.load::<16>(network + 24),
-        ) {
-            (Some(source), Some(destination)) => LookUps::V6 {
-                source: source.into(),
-                embedded: tables.policy.prefix.extract(destination.into()),
-            },
-            (_, _) => LookUps::None,
-        },
-        _ => LookUps::None,
+        ETHERTYPE_IPV4 => {
+            let Some(addresses) = frame.load::<8>(network + 12) else {
+                return;
+            };
+            let [s0, s1, s2, s3, d0, d1, d2, d3] = addresses;
+            if let Some(slot) = v4.first_slot(Ipv4Addr::new(d0, d1, d2, d3)) {
+                prefetch(slot);
+            }
+            fetch_filter(Ipv4Addr::new(s0, s1, s2, s3));
+        }
+        ETHERTYPE_IPV6 => {
+            let source = frame.load::<16>(network + 8);
+            let destination = frame.load::<16>(network + 24);
+            let (Some(source), Some(destination)) = (source, destination) else {
+                return;
+            };
+            if let Some(slot) = v6.first_slot(Ipv6Addr::from_octets(source)) {
+                prefetch(slot);
+            }
+            // The table of IPv4 addresses may know what the destination stands for (RFC 7757, 4.2.2).
+            let destination = Ipv6Addr::from_octets(destination);
+            if let Some(client) = tables.policy.prefix.extract(destination) {
+                fetch_filter(client);
+            }
+        }
+        _ => {}
     }
 }

@@ -20,6 +20,8 @@ pub struct Live {
     own_v4: Vec<Ipv4Addr>,
     /// Ascending.
     own_v6: Vec<Ipv6Addr>,
+    /// Where the bits are that stand for own addresses.
+    own_bits: u64,
     senders: Senders,
 }
 
@@ -56,9 +58,12 @@ impl Live {
         }
         own_v4.sort_unstable();
         own_v6.sort_unstable();
+        let bits = own_v4.iter().map(|own| own_bit(own.to_bits().into()));
+        let bits = bits.chain(own_v6.iter().map(|own| own_bit(own.to_bits())));
         Self {
             routes,
             mtu,
+            own_bits: bits.fold(0, |all, bit| all | bit),
             own_v4,
             own_v6,
             senders,
@@ -126,15 +131,25 @@ impl Live {
     }
 }
 
+/// Returns the bit of [`Live::own_bits`] that an address shares with few others: it tells of most addresses at once that they are
+/// not the machine's own.
+#[inline(always)]
+fn own_bit(address: u128) -> u64 {
+    let mixed = ((address >> 64) as u64 ^ address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    1 << (mixed >> 58)
+}
+
 impl Paths for Live {
-    #[inline]
+    #[inline(always)]
     fn is_own_v4(&self, address: Ipv4Addr) -> bool {
-        self.own_v4.binary_search(&address).is_ok()
+        self.own_bits & own_bit(address.to_bits().into()) != 0
+            && self.own_v4.binary_search(&address).is_ok()
     }
 
-    #[inline]
+    #[inline(always)]
     fn is_own_v6(&self, address: Ipv6Addr) -> bool {
-        self.own_v6.binary_search(&address).is_ok()
+        self.own_bits & own_bit(address.to_bits()) != 0
+            && self.own_v6.binary_search(&address).is_ok()
     }
 
     #[inline]

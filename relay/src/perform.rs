@@ -3,9 +3,10 @@
 //! The payload never moves. The old link and network headers are overwritten from behind: the new
 //! network header ends where the payload begins, and the new link header stands in front of it.
 
-use relay_core::Rewrite;
 use relay_core::rewrite::Piece;
 use relay_core::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
+use relay_core::wire::{ipv4, ipv6};
+use relay_core::{Plain, Rewrite};
 use std::net::IpAddr;
 
 /// A frame whose first octets can be moved, as translation needs it to grow and shrink in front.
@@ -112,7 +113,20 @@ impl LinkHeader {
             IpAddr::V4(_) => ETHERTYPE_IPV4,
             IpAddr::V6(_) => ETHERTYPE_IPV6,
         };
-        output.copy_from_slice(&self.octets[..self.length]);
+        self.emit(ethertype, output);
+    }
+
+    /// Writes the header to `output`, in front of a packet of a family.
+    #[inline(always)]
+    fn emit(&self, ethertype: u16, output: &mut [u8]) {
+        // Copying a number of octets that is known beforehand takes no call.
+        match (output.as_mut_array(), self.octets.first_chunk()) {
+            (Some(untagged), Some(octets)) => {
+                let untagged: &mut [u8; ethernet::HEADER_LENGTH] = untagged;
+                *untagged = *octets;
+            }
+            (_, _) => output.copy_from_slice(&self.octets[..self.length]),
+        }
         if let Some(place) = output.last_chunk_mut() {
             *place = ethertype.to_be_bytes();
         }
@@ -154,6 +168,62 @@ pub fn perform<F: Frame>(
     link.announce(rewrite.header.destination(), link_octets);
     rewrite.header.emit(header_octets);
     rewrite.patch.perform(payload);
+    Ok(())
+}
+
+/// As [`perform`], for a plain packet.
+///
+/// # Errors
+///
+/// As [`perform`].
+#[inline(always)]
+pub fn perform_plain<F: Frame>(
+    frame: &mut F,
+    network: usize,
+    link: &LinkHeader,
+    plain: &Plain,
+) -> Result<(), NoRoom> {
+    let length = plain.length() as usize;
+    let payload = plain.payload as usize;
+    let old = network + plain.cut as usize;
+    let front = link.length + length - payload;
+    frame.move_start(old as i32 - front as i32)?;
+    frame.resize(link.length + length)?;
+    let (headers, payload) = frame
+        .octets_mut()
+        .split_at_mut_checked(front)
+        .ok_or(NoRoom)?;
+    let (link_octets, ethertype) = if plain.is_v6() {
+        let (link_octets, header) = headers
+            .split_last_chunk_mut::<{ ipv6::HEADER_LENGTH }>()
+            .ok_or(NoRoom)?;
+        let (words, _) = header.as_chunks_mut();
+        for (to, from) in words.iter_mut().zip(plain.header_v6()) {
+            *to = from;
+        }
+        (link_octets, ETHERTYPE_IPV6)
+    } else {
+        let (link_octets, header) = headers
+            .split_last_chunk_mut::<{ ipv4::HEADER_LENGTH }>()
+            .ok_or(NoRoom)?;
+        let (first, second, last) = plain.header_v4();
+        header[..8].copy_from_slice(&first);
+        header[8..16].copy_from_slice(&second);
+        header[16..].copy_from_slice(&last);
+        (link_octets, ETHERTYPE_IPV4)
+    };
+    link.emit(ethertype, link_octets);
+    if plain.checksum_at == Plain::ICMP
+        && let Some(place) = payload.first_mut()
+    {
+        *place = plain.icmp_type;
+    }
+    let at = plain.checksum_at as usize;
+    if at != 0
+        && let Some(place) = payload.get_mut(at..at + 2)
+    {
+        place.copy_from_slice(&plain.checksum.to_be_bytes());
+    }
     Ok(())
 }
 

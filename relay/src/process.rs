@@ -4,14 +4,14 @@
 
 use crate::errors::Task;
 use crate::paths::Live;
-use crate::perform::{Frame, LinkHeader, perform};
+use crate::perform::{Frame, LinkHeader, perform, perform_plain};
 use crate::routes::{DirectHop, Found, Hop, KernelReason, Tag, Tags};
 use crate::tables::{Paths, Surroundings, Tables};
 use relay_core::counters::Counters;
 use relay_core::rewrite::NetworkHeader;
 use relay_core::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
-use relay_core::wire::{Octets, ipv6};
-use relay_core::{Direction, PassReason, Split, Translator, Verdict};
+use relay_core::wire::{Malformed, Octets, ipv6};
+use relay_core::{Direction, PassReason, Plain, Split, Translator, Verdict};
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -20,8 +20,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub enum Disposition {
     /// Out, as it is.
     Send(Route),
-    /// Out, in pieces that [`Fragments`] describes; the frame itself is free then.
-    Split(Fragments),
+    /// Out, in pieces that [`Fragments`] describes; the frame itself is free then. Boxed, since it happens to few packets and would
+    /// make the answer about all others larger.
+    Split(Box<Fragments>),
     /// Nowhere; a copy of its packet goes to the control thread.
     Control {
         /// Offset of the packet in the frame, in octets.
@@ -83,6 +84,106 @@ pub fn process<F: Frame>(
         counters.record_pass(PassReason::NotIp);
         return Disposition::Discard;
     };
+    match process_plain(frame, &header, tables, live, counters) {
+        Some(route) => Disposition::Send(route),
+        None => process_behind(frame, &header, tables, live, counters),
+    }
+}
+
+/// As [`process`], without the short way of plain packets: what becomes of a packet is the same.
+pub fn process_any<F: Frame>(
+    frame: &mut F,
+    tables: &Tables,
+    live: &Live,
+    counters: &mut Counters,
+) -> Disposition {
+    match ethernet::Header::parse(frame.octets()) {
+        Ok(header) => process_behind(frame, &header, tables, live, counters),
+        Err(Malformed) => {
+            counters.record_pass(PassReason::NotIp);
+            Disposition::Discard
+        }
+    }
+}
+
+/// Processes a packet if it is plain, as most are, and fits; else it does nothing and returns `None`.
+#[inline(always)]
+fn process_plain<F: Frame>(
+    frame: &mut F,
+    header: &ethernet::Header,
+    tables: &Tables,
+    live: &Live,
+    counters: &mut Counters,
+) -> Option<Route> {
+    let (direction, plain) = translate_plain(frame.octets(), header, tables, live)?;
+    let routes = &live.routes;
+    let (mtu, hop) = if plain.is_v6() {
+        let destination = plain.destination_v6();
+        let found = routes.find_v6(destination);
+        let flow = flow_v6(plain.source, plain.destination);
+        (
+            live.mtu_by_v6(found),
+            routes.hop_v6(found, destination, flow),
+        )
+    } else {
+        let destination = plain.destination_v4();
+        let found = routes.find_v4(destination);
+        let flow = flow_v4(plain.source_v4(), destination);
+        (
+            live.mtu_by_v4(found),
+            routes.hop_v4(found, destination, flow),
+        )
+    };
+    if !plain.fits(mtu) {
+        return None;
+    }
+    let (link, route) = leave_by(hop, || match plain.is_v6() {
+        true => plain.destination_v6().into(),
+        false => plain.destination_v4().into(),
+    });
+    perform_plain(frame, header.length, &link, &plain).ok()?;
+    counters.record_plain(direction, &plain);
+    Some(route)
+}
+
+/// Translates the packet behind the link header of a frame if it is plain; `paths` know the machine's own addresses.
+#[inline(always)]
+pub fn translate_plain(
+    frame: &[u8],
+    header: &ethernet::Header,
+    tables: &Tables,
+    paths: &impl Paths,
+) -> Option<(Direction, Plain)> {
+    let surroundings = Surroundings {
+        tables,
+        paths,
+        random: 0,
+    };
+    let translator = Translator::new(&tables.policy, &surroundings);
+    let packet = frame.get(header.length..)?;
+    match header.ethertype {
+        ETHERTYPE_IPV4 => {
+            let claimed = translator.claim_v4(packet).ok()?;
+            let plain = translator.plain_v4_to_v6(packet, claimed).ok()?;
+            Some((Direction::V4ToV6, plain))
+        }
+        ETHERTYPE_IPV6 => {
+            let claimed = translator.claim_v6(packet).ok()?;
+            let plain = translator.plain_v6_to_v4(packet, claimed).ok()?;
+            Some((Direction::V6ToV4, plain))
+        }
+        _ => None,
+    }
+}
+
+/// Processes any packet behind its link header.
+fn process_behind<F: Frame>(
+    frame: &mut F,
+    header: &ethernet::Header,
+    tables: &Tables,
+    live: &Live,
+    counters: &mut Counters,
+) -> Disposition {
     let way = Way::new(live);
     let surroundings = Surroundings {
         tables,
@@ -114,12 +215,12 @@ pub fn process<F: Frame>(
         Verdict::Split(split) => {
             let (link, route) = way.next_hop(&split.rewrite.header);
             let payload = header.length + split.rewrite.cut;
-            Disposition::Split(Fragments {
+            Disposition::Split(Box::new(Fragments {
                 split: *split,
                 payload,
                 link,
                 route,
-            })
+            }))
         }
         Verdict::IcmpError => Disposition::Control {
             network: header.length,
@@ -160,7 +261,7 @@ impl<'a> Way<'a> {
         let hop = match header {
             NetworkHeader::V4(header) => {
                 let destination = header.destination;
-                let flow = header.source.to_bits() ^ destination.to_bits().rotate_left(16);
+                let flow = flow_v4(header.source, destination);
                 let found = match self.found_v4.get() {
                     Some((asked, found)) if asked == destination => found,
                     Some(_) | None => routes.find_v4(destination),
@@ -169,9 +270,11 @@ impl<'a> Way<'a> {
             }
             NetworkHeader::V6(header) | NetworkHeader::V6Fragment(header, _) => {
                 let destination = header.destination;
-                let both = header.source.to_bits() ^ destination.to_bits().rotate_left(32);
-                let flow = (both ^ both >> 64) as u64;
-                let flow = (flow ^ flow >> 32) as u32;
+                let halves = |address: Ipv6Addr| {
+                    let bits = address.to_bits();
+                    [(bits >> 64) as u64, bits as u64]
+                };
+                let flow = flow_v6(halves(header.source), halves(destination));
                 let found = match self.found_v6.get() {
                     Some((asked, found)) if asked == destination => found,
                     Some(_) | None => routes.find_v6(destination),
@@ -179,19 +282,36 @@ impl<'a> Way<'a> {
                 routes.hop_v6(found, destination, flow)
             }
         };
-        match hop {
-            Hop::Direct(hop) => (link_header(hop), Route::Port(hop.port)),
-            Hop::Kernel(reason) => {
-                let reason = HandoverReason::NextHop(reason);
-                let destination = header.destination();
-                let route = Route::Kernel {
-                    destination,
-                    reason,
-                };
-                (LinkHeader::NONE, route)
-            }
+        leave_by(hop, || header.destination())
+    }
+}
+
+/// Returns the link header and the way of a packet with this next hop. `destination` is where it goes in the end.
+#[inline(always)]
+fn leave_by(hop: Hop<'_>, destination: impl FnOnce() -> IpAddr) -> (LinkHeader, Route) {
+    match hop {
+        Hop::Direct(hop) => (link_header(hop), Route::Port(hop.port)),
+        Hop::Kernel(reason) => {
+            let route = Route::Kernel {
+                destination: destination(),
+                reason: HandoverReason::NextHop(reason),
+            };
+            (LinkHeader::NONE, route)
         }
     }
+}
+
+/// Returns the same number for all packets between two IPv4 hosts in one direction.
+#[inline(always)]
+fn flow_v4(source: Ipv4Addr, destination: Ipv4Addr) -> u32 {
+    source.to_bits() ^ destination.to_bits().rotate_left(16)
+}
+
+/// Returns the same number for all packets between two IPv6 hosts, whose addresses are given in halves, in one direction.
+#[inline(always)]
+fn flow_v6([s0, s1]: [u64; 2], [d0, d1]: [u64; 2]) -> u32 {
+    let both = s0 ^ s1 ^ (d0 ^ d1).rotate_left(32);
+    (both ^ both >> 32) as u32
 }
 
 impl Paths for Way<'_> {

@@ -4,8 +4,10 @@
 //! translated by one generation alone.
 
 use crate::config::{Config, IcmpErrors, SourceChoice};
+use crate::driver::prefetch::prefer_huge_pages;
 use eam_tables::{Eam, EamTable, PrefixSet4};
 use ipnet::{Ipv4Net, Ipv6Net};
+use relay_core::network::Mapped;
 use relay_core::{AddressMap, Network, Policy};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -33,7 +35,7 @@ impl Tables {
         Self {
             generation: 1,
             policy: config.policy,
-            eam: EamTable::new(eams),
+            eam: EamTable::in_memory(eams, &prefer_huge_pages),
             ipv4_translatable: config.ipv4_translatable.clone(),
             service_pools: config.service_pools.clone(),
             denylist4: config.denylist4.clone(),
@@ -70,13 +72,23 @@ pub struct Surroundings<'a, P> {
 
 impl<P> AddressMap for Surroundings<'_, P> {
     #[inline(always)]
-    fn v4_to_v6(&self, address: Ipv4Addr) -> Option<Ipv6Addr> {
-        self.tables.eam.v4_to_v6(address)
+    fn map_v4(&self, address: Ipv4Addr) -> Option<Mapped<Ipv6Addr>> {
+        self.tables.eam.map_v4(address)
     }
 
     #[inline(always)]
-    fn v6_to_v4(&self, address: Ipv6Addr) -> Option<Ipv4Addr> {
-        self.tables.eam.v6_to_v4(address)
+    fn map_v6(&self, address: Ipv6Addr) -> Option<Mapped<Ipv4Addr>> {
+        self.tables.eam.map_v6(address)
+    }
+
+    #[inline(always)]
+    fn map_service_v4(&self, address: Ipv4Addr) -> Option<Mapped<Ipv6Addr>> {
+        self.tables.eam.map_service_v4(address)
+    }
+
+    #[inline(always)]
+    fn map_service_v6(&self, address: Ipv6Addr) -> Option<Mapped<Ipv4Addr>> {
+        self.tables.eam.map_service_v6(address)
     }
 }
 

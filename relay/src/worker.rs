@@ -6,8 +6,14 @@
 //! may already see another one.
 
 mod long;
+mod rings;
+mod shared;
 mod sockets;
+mod wait;
 
+pub use shared::Shared;
+
+use crate::config::Wait;
 use crate::driver::kernel::Handover;
 use crate::errors::{Request, Task};
 use crate::lookahead::prepare;
@@ -17,106 +23,19 @@ use crate::perform::{NoRoom, perform_piece};
 use crate::process::{Disposition, Fragments, HandoverReason, Route, process};
 use crate::stats::{Published, QueueCounters, WorkerCounters};
 use crate::tables::Tables;
-use crate::tap::{Tap, TapPlace};
-use af_xdp::{Errno, Error, Frame, Kick, Socket, Umem};
-use arc_swap::{ArcSwap, Cache};
+use crate::tap::Tap;
+use af_xdp::{Error, Frame, Socket, Umem};
+use arc_swap::Cache;
 use crossbeam::channel::Sender;
 use relay_core::{Direction, MAX_ERROR_LENGTH};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::fd::OwnedFd;
+use rings::WakeUps;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use wait::Publication;
 
 /// Frames taken from a socket at a time.
 const BATCH: u32 = 64;
-/// How long to wait for packets before looking around all the same.
-const IDLE_WAIT: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 200_000_000,
-};
-/// How long to wait before an interface that took only a part of what was to be sent is asked again.
-const RETRY_WAIT: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 1_000_000,
-};
-/// How long to stand back from sockets that only report errors, as those of an interface that has gone.
-const ERROR_WAIT: Duration = Duration::from_millis(50);
-/// Turns with packets after which the counters are published, even though the worker is never idle.
-const TURNS_UNPUBLISHED: u32 = 256;
-
-/// What the control thread shares with all workers.
-pub struct Shared {
-    /// The tables in force.
-    pub tables: ArcSwap<Tables>,
-    /// The network as it is.
-    pub live: ArcSwap<Live>,
-    /// Who looks at packets on their way.
-    pub tap: TapPlace,
-    stop: AtomicBool,
-    wake_up: OwnedFd,
-    control: OwnedFd,
-}
-
-impl Shared {
-    /// Returns what workers need to begin.
-    ///
-    /// # Errors
-    ///
-    /// The process may not have another file descriptor.
-    pub fn new(tables: Arc<Tables>, live: Live) -> std::io::Result<Self> {
-        Ok(Self {
-            tables: ArcSwap::new(tables),
-            live: ArcSwap::from_pointee(live),
-            tap: TapPlace::default(),
-            stop: AtomicBool::new(false),
-            wake_up: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-            control: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-        })
-    }
-
-    /// Returns the descriptor that is readable while requests wait for the control thread.
-    pub fn control(&self) -> BorrowedFd<'_> {
-        self.control.as_fd()
-    }
-
-    /// Says that requests wait for the control thread.
-    fn call_control(&self) {
-        // It only fails where the descriptor is readable anyway.
-        let _ = rustix::io::write(&self.control, &1u64.to_ne_bytes());
-    }
-
-    /// Makes [`control`](Self::control) unreadable, before the requests that wait are taken.
-    pub fn answer(&self) {
-        let _ = rustix::io::read(&self.control, &mut [0; 8]);
-    }
-
-    /// Has all workers return.
-    pub fn stop(&self) {
-        self.stop.store(true, Ordering::Release);
-        self.rouse();
-    }
-
-    /// Keeps all workers from sleeping until [`rest`](Self::rest) is called.
-    pub fn rouse(&self) {
-        // No worker reads it, so it stays readable for every one. Full or not, it is readable.
-        let _ = rustix::io::write(&self.wake_up, &1u64.to_ne_bytes());
-    }
-
-    /// Lets workers begin that are told to work again after [`stop`](Self::stop).
-    pub fn go_on(&self) {
-        self.stop.store(false, Ordering::Release);
-        self.rest();
-    }
-
-    /// Lets workers sleep again that have nothing to do. Not after [`stop`](Self::stop).
-    pub fn rest(&self) {
-        let _ = rustix::io::read(&self.wake_up, &mut [0; 8]);
-    }
-}
-
 /// A socket of a worker, and the port that it belongs to.
 pub struct PortSocket {
     /// The position of the interface in the configuration; `None` if it is to go, and only what has come in by it is of interest.
@@ -133,8 +52,10 @@ pub struct Worker {
     senders: Vec<Option<usize>>,
     /// Frames on their way out, by socket.
     outgoing: Vec<Vec<Frame>>,
-    /// Whether the interface was down when it was last asked to send, by socket.
-    down: Vec<bool>,
+    /// How it stands between the worker and the kernel, by socket.
+    wake_ups: Vec<WakeUps>,
+    /// What the worker does while no packet comes.
+    wait: Wait,
     handover: Handover,
     requests: Sender<Request>,
     /// Whether the control thread has to be woken up.
@@ -151,17 +72,19 @@ pub struct Worker {
 
 impl Worker {
     /// Returns a worker for sockets that share `umem`, ready to receive. It sends out of a port by the
-    /// first of its sockets there; what is not for its loop goes to the control thread as `requests`.
+    /// first of its sockets there; what is not for its loop goes to the control thread as `requests`. What it does while no
+    /// packet comes is `wait`, or where the kernel refuses that, [`Wait::Poll`].
     ///
     /// # Errors
     ///
     /// A socket failed in a way that nobody has foreseen.
     pub fn new(
         umem: Umem,
-        sockets: Vec<PortSocket>,
+        mut sockets: Vec<PortSocket>,
         ports: usize,
         handover: Handover,
         requests: Sender<Request>,
+        wait: Wait,
     ) -> Result<Self, Error> {
         let mut worker = Self {
             senders: sockets::senders(&sockets, ports),
@@ -169,7 +92,8 @@ impl Worker {
                 .iter()
                 .map(|_| Vec::with_capacity(2 * BATCH as usize))
                 .collect(),
-            down: vec![false; sockets.len()],
+            wake_ups: vec![WakeUps::default(); sockets.len()],
+            wait: wait::prepare(wait, &mut sockets),
             umem,
             queues: vec![QueueCounters::default(); sockets.len()],
             sockets,
@@ -211,7 +135,7 @@ impl Worker {
         let mut tables = Cache::new(&shared.tables);
         let mut live = Cache::new(&shared.live);
         let mut incoming = Vec::with_capacity(BATCH as usize);
-        let mut unpublished = 0;
+        let mut publication = Publication::new();
         let outcome = loop {
             let (tables, live) = (tables.load(), live.load());
             self.generation.store(tables.generation, Ordering::Release);
@@ -220,25 +144,18 @@ impl Worker {
             if std::mem::take(&mut self.has_requested) {
                 shared.call_control();
             }
-            match turn {
-                Ok(0) => {
-                    self.publish();
-                    if shared.stop.load(Ordering::Acquire) {
-                        break Ok(());
-                    }
-                    self.wait(shared);
-                }
-                Ok(_) => {
-                    unpublished += 1;
-                    if unpublished == TURNS_UNPUBLISHED {
-                        unpublished = 0;
-                        self.publish();
-                    }
-                    if shared.stop.load(Ordering::Acquire) {
-                        break Ok(());
-                    }
-                }
+            let received = match turn {
+                Ok(received) => received,
                 Err(error) => break Err(error),
+            };
+            if publication.is_due(self.wait, received) {
+                self.publish();
+            }
+            if shared.is_stopping() {
+                break Ok(());
+            }
+            if received == 0 {
+                self.wait(shared);
             }
         };
         for frame in incoming
@@ -262,7 +179,8 @@ impl Worker {
         let mut received = 0;
         for index in 0..self.sockets.len() {
             let socket = &mut self.sockets[index].socket;
-            socket.receive(&mut self.umem, incoming, BATCH);
+            let taken = socket.receive(&mut self.umem, incoming, BATCH);
+            self.wake_ups[index].has_more = taken >= BATCH;
             prepare(incoming, tables);
             let mut batch = 0;
             let mut frames = incoming.drain(..);
@@ -396,88 +314,7 @@ impl Worker {
         }
     }
 
-    /// Sends what is on its way out; what an interface does not take is lost.
-    fn transmit(&mut self) -> Result<(), Error> {
-        let Self {
-            umem,
-            sockets,
-            outgoing,
-            down,
-            counters,
-            queues,
-            ..
-        } = self;
-        for (((PortSocket { socket, .. }, frames), down), queue) in
-            sockets.iter_mut().zip(outgoing).zip(down).zip(queues)
-        {
-            socket.reclaim(umem, u32::MAX);
-            if !frames.is_empty() {
-                socket.transmit(umem, frames);
-                if !frames.is_empty() {
-                    *down = !wake_up(socket.kick_tx(), counters)?;
-                    socket.reclaim(umem, u32::MAX);
-                    socket.transmit(umem, frames);
-                }
-                // A packet in several frames is one packet.
-                let lost = frames.iter().filter(|frame| !frame.continues()).count() as u64;
-                counters.transmitted_frames -= lost;
-                queue.transmitted_frames -= lost;
-                counters.lost_transmit_full += lost;
-                for frame in frames.drain(..) {
-                    umem.free(frame);
-                }
-            }
-            if socket.tx_waiting() > 0 && socket.tx_needs_wakeup() {
-                *down = !wake_up(socket.kick_tx(), counters)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Lends the kernel frames to receive into.
-    fn refill(&mut self) -> Result<(), Error> {
-        for PortSocket { port, socket } in &mut self.sockets {
-            // Nobody takes frames back from one that goes.
-            if port.is_none() {
-                continue;
-            }
-            let room = socket
-                .config()
-                .ring_sizes
-                .fill
-                .saturating_sub(socket.fill_waiting());
-            socket.fill(&mut self.umem, room);
-            if socket.fill_needs_wakeup() && socket.mode() == af_xdp::Mode::ZeroCopy {
-                wake_up(socket.wake_rx(), &mut self.counters)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Sleeps until a packet comes, somebody calls, or a while has passed.
-    fn wait(&self, shared: &Shared) {
-        // POLLOUT is no help: it means room on the ring, and is there while the interface takes nothing.
-        let has_backlog =
-            |(socket, down): (&PortSocket, &bool)| !down && socket.socket.tx_waiting() > 0;
-        let timeout = match self.sockets.iter().zip(&self.down).any(has_backlog) {
-            true => RETRY_WAIT,
-            false => IDLE_WAIT,
-        };
-        let sockets = self.sockets.iter();
-        let sockets =
-            sockets.map(|socket| PollFd::from_borrowed_fd(socket.socket.as_fd(), PollFlags::IN));
-        let wake_up = PollFd::from_borrowed_fd(shared.wake_up.as_fd(), PollFlags::IN);
-        let mut descriptors: Vec<PollFd<'_>> = sockets.chain([wake_up]).collect();
-        // An interruption only ends the wait early.
-        let _ = poll(&mut descriptors, Some(&timeout));
-        let only_errors = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
-        let is_ready = |descriptor: &PollFd<'_>| descriptor.revents().contains(PollFlags::IN);
-        let has_failed = |descriptor: &PollFd<'_>| descriptor.revents().intersects(only_errors);
-        if descriptors.iter().any(has_failed) && !descriptors.iter().any(is_ready) {
-            std::thread::sleep(ERROR_WAIT);
-        }
-    }
-
+    /// Puts the counters where others can read them.
     fn publish(&mut self) {
         let counters = &mut self.counters;
         counters.lost_receive_full = self.gone.lost_receive_full;
@@ -504,22 +341,4 @@ impl Worker {
         published.counters = self.counters;
         published.queues.clone_from(&self.queues);
     }
-}
-
-/// Counts what failed in waking the kernel up; says whether the interface was up.
-fn wake_up(outcome: Result<Kick, Error>, counters: &mut WorkerCounters) -> Result<bool, Error> {
-    let kick = match outcome {
-        Ok(kick) => kick,
-        // The interface has gone, or its driver starts over. The other interfaces go on.
-        Err(Error::Call {
-            errno: Errno::NXIO, ..
-        }) => Kick {
-            calls: 1,
-            network_down: 1,
-            ..Kick::default()
-        },
-        Err(error) => return Err(error),
-    };
-    counters.failed_wake_ups += u64::from(kick.busy + kick.no_buffers + kick.network_down);
-    Ok(kick.network_down == 0)
 }

@@ -32,3 +32,4 @@ mod service;
 mod start_up;
 mod stream;
 mod trace;
+mod waits;

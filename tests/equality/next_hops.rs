@@ -89,11 +89,16 @@ fn punts(twins: &mut Twins, destination: &str) {
 #[test]
 fn destinations_behind_a_gateway_share_an_answer_and_those_on_a_link_do_not() {
     with_twins(|_, twins| {
-        // The longest route has 24 bits.
+        // No route tells addresses apart that begin with 9.
         forwards(twins, "9.9.9.1", 1);
-        forwards(twins, "9.9.9.2", 0);
-        forwards(twins, "9.9.8.1", 1);
+        forwards(twins, "9.8.7.1", 0);
+        forwards(twins, "10.9.9.1", 1);
         forwards(twins, "9.9.9.1", 0);
+        // Of the routes to those that begin with 198, the longest has 24 bits.
+        forwards(twins, "198.51.100.1", 1);
+        forwards(twins, "198.51.100.2", 0);
+        forwards(twins, "198.51.101.1", 1);
+        forwards(twins, "198.51.100.1", 0);
         forwards(twins, "198.18.0.2", 1);
         forwards(twins, "198.18.0.3", 1);
         forwards(twins, "198.18.0.2", 0);

@@ -9,7 +9,7 @@ use relay::fast_path::{self, FastPath, Wishes};
 use relay::memory::MemoryFrame;
 use relay::paths::Live;
 use relay::perform::Frame;
-use relay::process::{Disposition, HandoverReason, Route, process};
+use relay::process::{Disposition, HandoverReason, Route, process, process_any};
 use relay::routes::Mirror;
 use relay::tables::Tables;
 use relay_core::counters::{Counters, Name};
@@ -53,7 +53,7 @@ impl std::fmt::Debug for Fate {
 }
 
 /// What the worker did with a frame.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Outcome {
     disposition: Disposition,
     frame: Vec<u8>,
@@ -234,14 +234,24 @@ impl Twins {
     }
 
     fn work(&self, frame: &[u8]) -> Outcome {
-        let mut memory = MemoryFrame::new(frame, 128);
-        let mut counters = Counters::ZERO;
-        let disposition = process(&mut memory, &self.tables, &self.live, &mut counters);
-        Outcome {
-            disposition,
-            frame: memory.octets().to_vec(),
-            counters,
-        }
+        let outcome = |process: fn(&mut MemoryFrame, &Tables, &Live, &mut Counters) -> _| {
+            let mut memory = MemoryFrame::new(frame, 128);
+            let mut counters = Counters::ZERO;
+            let disposition = process(&mut memory, &self.tables, &self.live, &mut counters);
+            Outcome {
+                disposition,
+                frame: memory.octets().to_vec(),
+                counters,
+            }
+        };
+        let (short, long) = (outcome(process), outcome(process_any));
+        assert_eq!(
+            short,
+            long,
+            "the worker's short way leads elsewhere than the long one: {}",
+            hex(frame)
+        );
+        short
     }
 
     /// Runs both on a frame, and says what differs. `None` as for [`run`](Self::run).

@@ -9,8 +9,8 @@ mod filter;
 use self::filter::Bits;
 use super::key::{Key, Key4, Key6, home};
 use super::{
-    Mapped, PROBES, Shape, Slot4, Slot6, Turn, find_v4, find_v6, first_slot_v4, first_slot_v6,
-    may_match_v4, may_match_v6,
+    Mapped, PROBES, Shape, Slot4, Slot6, Turn, find_service_v4, find_service_v6, find_v4, find_v6,
+    first_slot_v4, first_slot_v6,
 };
 use crate::Eam;
 use crate::search_order::{marker_levels, middle};
@@ -18,6 +18,9 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 
 /// Slots for each prefix or marker, so that most of them lie where their hash says.
 const SLOTS_PER_ENTRY: usize = 2;
+
+/// Somebody who is told of memory that has been reserved and not been used yet.
+type Reserved<'a> = &'a dyn Fn(core::ops::Range<*const ()>);
 
 /// The arrays of one table, as they lie in a BPF map.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +41,11 @@ impl<S> Image<S> {
         &self.slots
     }
 
+    /// The memory that the arrays take, in octets.
+    pub fn octets(&self) -> usize {
+        size_of_val(&self.slots[..]) + size_of_val(&self.filter[..])
+    }
+
     /// The words of the filter; none at all when there is no mapping.
     pub fn filter(&self) -> &[u64] {
         &self.filter
@@ -55,8 +63,9 @@ impl<S> Default for Image<S> {
 }
 
 impl Image<Slot4> {
-    /// Builds the table of all IPv4 prefixes; of equal ones the last mapping counts.
-    pub fn new(mappings: &[Eam]) -> Self {
+    /// Builds the table of all IPv4 prefixes; of equal ones the last mapping counts. `reserved` is told of the slots' memory before
+    /// it is used.
+    pub(crate) fn new(mappings: &[Eam], reserved: Reserved<'_>) -> Self {
         let row = |(entry, eam): (u32, &Eam)| Row {
             prefix: u128::from(eam.ipv4().addr().to_bits()) << 96,
             length: eam.ipv4().prefix_len(),
@@ -66,7 +75,7 @@ impl Image<Slot4> {
         };
         let sorted = Sorted::new((0..).zip(mappings).map(row).collect());
         let filter = Bits::of_ipv4(&sorted.rows);
-        place(&sorted, filter)
+        place(&sorted, filter, reserved)
     }
 
     /// Translates an address by the longest prefix that contains it; `None` when there is none.
@@ -75,12 +84,15 @@ impl Image<Slot4> {
         find_v4(&self.shape, &self.slots[..], &self.filter[..], address)
     }
 
-    /// Returns the slot that a look-up reads first, or `None` when the filter says that there is nothing to look for.
-    #[inline]
+    /// As [`find`](Self::find), without asking the filter, for an address that most likely has a mapping.
+    #[inline(always)]
+    pub fn find_service(&self, address: Ipv4Addr) -> Option<Mapped<Ipv6Addr>> {
+        find_service_v4(&self.shape, &self.slots[..], address)
+    }
+
+    /// Returns the slot that a look-up without the filter reads first.
+    #[inline(always)]
     pub fn first_slot(&self, address: Ipv4Addr) -> Option<&Slot4> {
-        if !may_match_v4(&self.shape, &self.filter[..], address) {
-            return None;
-        }
         self.slots
             .get(first_slot_v4(&self.shape, address)? as usize)
     }
@@ -94,8 +106,9 @@ impl Image<Slot4> {
 }
 
 impl Image<Slot6> {
-    /// Builds the table of all IPv6 prefixes; of equal ones the last mapping counts.
-    pub fn new(mappings: &[Eam]) -> Self {
+    /// Builds the table of all IPv6 prefixes; of equal ones the last mapping counts. `reserved` is told of the slots' memory before
+    /// it is used.
+    pub(crate) fn new(mappings: &[Eam], reserved: Reserved<'_>) -> Self {
         let row = |(entry, eam): (u32, &Eam)| Row {
             prefix: eam.ipv6().addr().to_bits(),
             length: eam.ipv6().prefix_len(),
@@ -105,7 +118,7 @@ impl Image<Slot6> {
         };
         let sorted = Sorted::new((0..).zip(mappings).map(row).collect());
         let filter = Bits::of_ipv6(&sorted);
-        place(&sorted, filter)
+        place(&sorted, filter, reserved)
     }
 
     /// Translates an address by the longest prefix that contains it; `None` when there is none.
@@ -114,12 +127,15 @@ impl Image<Slot6> {
         find_v6(&self.shape, &self.slots[..], &self.filter[..], address)
     }
 
-    /// Returns the slot that a look-up reads first, or `None` when the filter says that there is nothing to look for.
-    #[inline]
+    /// As [`find`](Self::find), without asking the filter, for an address that most likely has a mapping.
+    #[inline(always)]
+    pub fn find_service(&self, address: Ipv6Addr) -> Option<Mapped<Ipv4Addr>> {
+        find_service_v6(&self.shape, &self.slots[..], address)
+    }
+
+    /// Returns the slot that a look-up without the filter reads first.
+    #[inline(always)]
     pub fn first_slot(&self, address: Ipv6Addr) -> Option<&Slot6> {
-        if !may_match_v6(&self.shape, &self.filter[..], address) {
-            return None;
-        }
         self.slots
             .get(first_slot_v6(&self.shape, address)? as usize)
     }
@@ -228,11 +244,13 @@ impl Sorted {
             return 0;
         }
         let at = middle(low, high);
+        let mask = truncate(u128::MAX, self.lengths[at]);
         let turn = Turn {
+            mask: [(mask >> 64) as u64, mask as u64],
             level: self.lengths[at] + 1,
             hit: self.turns(turns, at + 1, high),
             miss: self.turns(turns, low, at),
-            reserved: 0,
+            reserved: [0; 5],
         };
         turns[at + 1] = turn;
         at as u8 + 1
@@ -296,7 +314,7 @@ impl Place for Slot6 {
 }
 
 /// Lays prefixes and markers out so that none is farther than a look-up goes.
-fn place<S: Place>(sorted: &Sorted, filter: Bits) -> Image<S> {
+fn place<S: Place>(sorted: &Sorted, filter: Bits, reserved: Reserved<'_>) -> Image<S> {
     if sorted.rows.is_empty() {
         return Image::default();
     }
@@ -306,7 +324,7 @@ fn place<S: Place>(sorted: &Sorted, filter: Bits) -> Image<S> {
     let mut room = candidates.len() * SLOTS_PER_ENTRY;
     let slots = loop {
         shape.slots = u32::try_from(room).unwrap_or(u32::MAX);
-        if let Some(slots) = lay_out(&candidates, &shape) {
+        if let Some(slots) = lay_out(&candidates, &shape, reserved) {
             break slots;
         }
         shape.seed += 1;
@@ -321,7 +339,11 @@ fn place<S: Place>(sorted: &Sorted, filter: Bits) -> Image<S> {
 
 /// Puts every candidate into the first free slot from its home on, in the order of homes: what Robin Hood placement comes to.
 /// `None` if one would lie too far.
-fn lay_out<S: Place>(candidates: &[Candidate], shape: &Shape) -> Option<Vec<S>> {
+fn lay_out<S: Place>(
+    candidates: &[Candidate],
+    shape: &Shape,
+    reserved: Reserved<'_>,
+) -> Option<Vec<S>> {
     let home_of = |(index, candidate): (u64, &Candidate)| {
         let hash = S::hash(candidate.prefix, candidate.length, shape.seed);
         u64::from(home(hash, shape.slots)) << 32 | index
@@ -329,7 +351,11 @@ fn lay_out<S: Place>(candidates: &[Candidate], shape: &Shape) -> Option<Vec<S>> 
     let mut order: Vec<u64> = (0..).zip(candidates).map(home_of).collect();
     order.sort_unstable();
     let mut next = 0;
-    let mut slots = vec![S::default(); shape.slots as usize + PROBES as usize - 1];
+    let length = shape.slots as usize + PROBES as usize - 1;
+    let mut slots = Vec::with_capacity(length);
+    let memory = slots.spare_capacity_mut().as_ptr_range();
+    reserved(memory.start.cast()..memory.end.cast());
+    slots.resize(length, S::default());
     for position in order {
         let home = (position >> 32) as usize;
         let at = home.max(next);

@@ -20,6 +20,16 @@ where
     if !may_match_v4(shape, filter, address) {
         return None;
     }
+    find_service_v4(shape, slots, address)
+}
+
+/// As [`find_v4`], without a filter, for an address that most likely has a mapping.
+#[inline(always)]
+pub fn find_service_v4<T: Slots<Slot4> + ?Sized>(
+    shape: &Shape,
+    slots: &T,
+    address: Ipv4Addr,
+) -> Option<Mapped<Ipv6Addr>> {
     let number = search(shape, slots, Key4::from(address))?;
     slots.slot(number).map(|slot| slot.translate(address))
 }
@@ -39,6 +49,16 @@ where
     if !may_match_v6(shape, filter, address) {
         return None;
     }
+    find_service_v6(shape, slots, address)
+}
+
+/// As [`find_v6`], without a filter, for an address that most likely has a mapping.
+#[inline(always)]
+pub fn find_service_v6<T: Slots<Slot6> + ?Sized>(
+    shape: &Shape,
+    slots: &T,
+    address: Ipv6Addr,
+) -> Option<Mapped<Ipv4Addr>> {
     let number = search(shape, slots, Key6::from(address))?;
     slots.slot(number).map(|slot| slot.translate(address))
 }
@@ -132,7 +152,10 @@ fn may_match<K: Key, F: Filter + ?Sized>(shape: &Shape, filter: &F, key: K) -> b
 #[inline(always)]
 fn first_slot<K: Key>(shape: &Shape, key: K) -> Option<u32> {
     let turn = shape.turns.get(shape.root as usize)?;
-    let key = key.truncate(turn.level.checked_sub(1)?);
+    if turn.level == 0 {
+        return None;
+    }
+    let key = key.truncate(turn);
     Some(home(key.hash(turn.level, shape.seed), shape.slots))
 }
 
@@ -151,18 +174,21 @@ fn search<K: Key, T: Slots<K::Slot> + ?Sized>(shape: &Shape, slots: &T, key: K) 
         if turn.level == 0 {
             break;
         }
-        let key = key.truncate(turn.level.wrapping_sub(1));
+        let key = key.truncate(turn);
         let home = home(key.hash(turn.level, shape.seed), shape.slots);
-        let mut is_hit = false;
+        let mut next = turn.miss;
+        let mut zero = 0;
         for distance in 0..PROBES {
             let number = home.wrapping_add(distance);
             let slot = slots.slot(number)?;
+            // It changes nothing but what the BPF verifier believes: it takes all numbers of slots and turns for alike, and does
+            // not follow each of them to the end.
+            zero = K::zero(slot);
             if key.is_in(turn.level, slot) {
-                is_hit = true;
-                // The slot of a longer prefix or marker knows at least as much. The zero changes nothing but what the BPF verifier
-                // believes: it takes the numbers of all slots for alike, and does not follow each of them to the end.
+                next = turn.hit;
+                // The slot of a longer prefix or marker knows at least as much.
                 best = if K::is_match(slot) {
-                    number ^ K::zero(slot)
+                    number ^ zero
                 } else {
                     NONE
                 };
@@ -172,7 +198,7 @@ fn search<K: Key, T: Slots<K::Slot> + ?Sized>(shape: &Shape, slots: &T, key: K) 
                 break;
             }
         }
-        at = u32::from(if is_hit { turn.hit } else { turn.miss });
+        at = u32::from(next) ^ zero;
     }
     match best {
         NONE => None,

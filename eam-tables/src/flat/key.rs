@@ -4,7 +4,7 @@
 //!
 //! Everything is arithmetic on 64 bits which the BPF instruction set has: no division and nothing of 128 bits.
 
-use super::{Shape, Slot4, Slot6};
+use super::{Shape, Slot4, Slot6, Turn};
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 /// Odd numbers with about as many ones as zeros, for multiplicative hashing.
@@ -21,8 +21,8 @@ pub(super) trait Key: Copy {
     /// The most turns of a binary search over the prefix lengths of the family.
     const TURNS: u32;
 
-    /// Returns the key with zeros behind the first `length` bits.
-    fn truncate(self, length: u8) -> Self;
+    /// Returns the key with zeros behind the prefix of a turn.
+    fn truncate(self, turn: &Turn) -> Self;
 
     /// Returns 32 bits that depend on all bits of the key, and on its level.
     fn hash(self, level: u8, seed: u64) -> u32;
@@ -59,8 +59,9 @@ impl Key for Key4 {
     const TURNS: u32 = 6;
 
     #[inline(always)]
-    fn truncate(self, length: u8) -> Self {
-        Self(self.0 & mask(length as u32))
+    fn truncate(self, turn: &Turn) -> Self {
+        let [mask, _] = turn.mask;
+        Self(self.0 & mask)
     }
 
     #[inline(always)]
@@ -131,16 +132,11 @@ impl Key for Key6 {
     const TURNS: u32 = 8;
 
     #[inline(always)]
-    fn truncate(self, length: u8) -> Self {
-        let length = length as u32;
-        let (high, low) = if length < 64 {
-            (length, 0)
-        } else {
-            (64, length - 64)
-        };
+    fn truncate(self, turn: &Turn) -> Self {
+        let [high, low] = turn.mask;
         Self {
-            high: self.high & mask(high),
-            low: self.low & mask(low),
+            high: self.high & high,
+            low: self.low & low,
         }
     }
 
@@ -181,17 +177,6 @@ impl Key for Key6 {
     fn zero(slot: &Slot6) -> u32 {
         let [zero, ..] = slot.reserved;
         zero as u32
-    }
-}
-
-/// Returns a number whose upper `length` bits, 64 at most, are ones.
-#[inline(always)]
-pub(super) fn mask(length: u32) -> u64 {
-    // A shift by 64 is none in most instruction sets.
-    if length == 0 {
-        0
-    } else {
-        u64::MAX << (64u32.wrapping_sub(length) & 63)
     }
 }
 

@@ -21,15 +21,18 @@ mod key;
 #[cfg(feature = "std")]
 pub use build::Image;
 pub use find::{
-    find_v4, find_v6, first_slot_v4, first_slot_v6, longest_v4, longest_v6, may_match_v4,
-    may_match_v6,
+    find_service_v4, find_service_v6, find_v4, find_v6, first_slot_v4, first_slot_v6, longest_v4,
+    longest_v6, may_match_v4, may_match_v6,
 };
+pub use relay_core::network::Mapped;
 
 /// The most slots that a look-up reads at one prefix length.
 pub const PROBES: u32 = 16;
 
 /// A prefix or marker of the IPv4 table: 32 octets, numbers in host order. All zeros: the slot is empty.
-#[repr(C)]
+///
+/// Aligned, so that none lies across two lines of the processor's cache.
+#[repr(C, align(32))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Slot4 {
     /// The IPv4 address in the upper 32 bits; in the lower ones the prefix length plus one.
@@ -49,7 +52,9 @@ pub struct Slot4 {
 }
 
 /// A prefix or marker of the IPv6 table: 32 octets, numbers in host order. All zeros: the slot is empty.
-#[repr(C)]
+///
+/// Aligned, so that none lies across two lines of the processor's cache.
+#[repr(C, align(32))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Slot6 {
     /// The upper half of the IPv6 address.
@@ -87,6 +92,8 @@ pub struct Shape {
     pub slots: u32,
     /// The place in `turns` of the prefix length that is looked at first.
     pub root: u32,
+    /// Zero, in place of padding.
+    pub reserved: u32,
     /// The prefix lengths to look at; the one in front is where every search ends.
     pub turns: [Turn; LENGTHS + 2],
 }
@@ -98,23 +105,26 @@ const LENGTHS: usize = 129;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Turn {
+    /// Ones as far as the prefix reaches, in halves; IPv4 prefixes have the upper 32 bits.
+    pub mask: [u64; 2],
     /// The prefix length plus one; zero ends the search.
     pub level: u8,
     /// The next turn when there is a prefix or marker of this length.
     pub hit: u8,
     /// The next turn when there is none.
     pub miss: u8,
-    /// Zero, in place of padding.
-    pub reserved: u8,
+    /// Zeros, in place of padding.
+    pub reserved: [u8; 5],
 }
 
 impl Turn {
     /// Where every search ends.
     pub const END: Self = Self {
+        mask: [0; 2],
         level: 0,
         hit: 0,
         miss: 0,
-        reserved: 0,
+        reserved: [0; 5],
     };
 }
 
@@ -126,6 +136,7 @@ impl Shape {
         filter_shift: 63,
         slots: 0,
         root: 0,
+        reserved: 0,
         turns: [Turn::END; LENGTHS + 2],
     };
 }
@@ -136,9 +147,9 @@ impl Default for Shape {
     }
 }
 
-const _: () = assert!(size_of::<Slot4>() == 32 && align_of::<Slot4>() == 8);
-const _: () = assert!(size_of::<Slot6>() == 32 && align_of::<Slot6>() == 8);
-const _: () = assert!(size_of::<Shape>() == 552 && align_of::<Shape>() == 8);
+const _: () = assert!(size_of::<Slot4>() == 32);
+const _: () = assert!(size_of::<Slot6>() == 32);
+const _: () = assert!(size_of::<Shape>() == 3176 && align_of::<Shape>() == 8);
 
 /// Where slots are read from: a slice, or a BPF map.
 pub trait Slots<S> {
@@ -164,13 +175,4 @@ impl Filter for [u64] {
     fn word(&self, index: u32) -> Option<u64> {
         self.get(index as usize).copied()
     }
-}
-
-/// What an address becomes, and the mapping that it is due to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mapped<A> {
-    /// The translated address.
-    pub address: A,
-    /// The number of the mapping, counted from zero.
-    pub entry: u32,
 }

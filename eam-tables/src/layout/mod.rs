@@ -59,17 +59,17 @@ pub const SOCKETS_MAX_ENTRIES: u32 = 4096;
 pub const COUNTERS: &str = "COUNTERS";
 
 /// An interface whose packets the relay looks at.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Port {
-    /// Index in [`SOCKETS`] of the socket of receive queue 0.
-    pub first_socket: u32,
-    /// Number of receive queues that have a socket, from queue 0 on.
-    pub queues: u32,
     /// The interface's own unicast hardware address.
     pub mac: [u8; 6],
     /// Number of the port, counted from 0; and [`NEVER_BACK`](Self::NEVER_BACK).
     pub number: u16,
+    /// Index in [`SOCKETS`] of the socket of receive queue 0.
+    pub first_socket: u32,
+    /// Number of receive queues that have a socket, from queue 0 on.
+    pub queues: u32,
 }
 
 impl Port {
@@ -88,10 +88,10 @@ impl Port {
     /// Returns the octets of the map's value.
     pub fn emit(&self) -> [u8; Self::SIZE] {
         let mut octets = [0; Self::SIZE];
-        octets[..4].copy_from_slice(&self.first_socket.to_ne_bytes());
-        octets[4..8].copy_from_slice(&self.queues.to_ne_bytes());
-        octets[8..14].copy_from_slice(&self.mac);
-        octets[14..].copy_from_slice(&self.number.to_ne_bytes());
+        octets[..6].copy_from_slice(&self.mac);
+        octets[6..8].copy_from_slice(&self.number.to_ne_bytes());
+        octets[8..12].copy_from_slice(&self.first_socket.to_ne_bytes());
+        octets[12..].copy_from_slice(&self.queues.to_ne_bytes());
         octets
     }
 
@@ -107,11 +107,10 @@ impl Port {
 }
 
 const _: () = assert!(size_of::<Port>() == Port::SIZE);
-const _: () = assert!(align_of::<Port>() == 4);
-const _: () = assert!(offset_of!(Port, first_socket) == 0);
-const _: () = assert!(offset_of!(Port, queues) == 4);
-const _: () = assert!(offset_of!(Port, mac) == 8);
-const _: () = assert!(offset_of!(Port, number) == 14);
+const _: () = assert!(offset_of!(Port, mac) == 0);
+const _: () = assert!(offset_of!(Port, number) == 6);
+const _: () = assert!(offset_of!(Port, first_socket) == 8);
+const _: () = assert!(offset_of!(Port, queues) == 12);
 
 /// The lists of IPv4 prefixes in a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,7 +154,10 @@ mod tests {
         );
         assert_eq!(octets[offset_of!(Port, queues)..][..4], 7_u32.to_ne_bytes());
         assert_eq!(octets[offset_of!(Port, mac)..][..6], [2, 0, 0, 0, 0, 9]);
-        assert_eq!(octets[offset_of!(Port, number)..], 0x0506_u16.to_ne_bytes());
+        assert_eq!(
+            octets[offset_of!(Port, number)..][..2],
+            0x0506_u16.to_ne_bytes()
+        );
     }
 
     #[test]

@@ -58,32 +58,35 @@ pub struct State {
     pub epoch: u32,
     /// How long an answer of the kernel is remembered at most, in its jiffies.
     pub patience: u32,
-    /// How the answers about IPv4 destinations may be remembered.
-    pub memory_v4: Memory,
-    /// How the answers about IPv6 destinations may be remembered.
-    pub memory_v6: Memory,
     /// Whether the tables cover an IPv4 address of the machine: 0 or 1.
     pub own_v4: u32,
     /// Whether the translation prefix covers an IPv6 address of the machine: 0 or 1.
     pub own_v6: u32,
     /// Whether everything goes to the workers for the time being, where somebody looks at it: 0 or 1.
     pub is_watched: u32,
-    /// Zeros, in place of padding.
+    /// Zero, in place of padding.
     pub reserved: u32,
+    /// How the answers about IPv4 destinations may be remembered.
+    pub memory_v4: Memory,
+    /// How the answers about IPv6 destinations may be remembered.
+    pub memory_v6: Memory,
 }
 
 /// On what the kernel's answers about the destinations of a family depend.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
-    /// One of the constants.
-    pub on: u32,
-    /// The longest prefix among the routes, in bits: destinations that agree so far and have a gateway have the same one.
-    pub longest: u32,
+    /// The longest prefix in bits, 8 at least, among the routes to destinations with each first octet: those that agree so far and
+    /// have a gateway have the same one.
+    pub longest: [u8; 256],
     /// Whether that is so only of destinations that are not the machine's own: 0 or 1.
     pub but_own: u32,
     /// The least MTU that a route has of its own, in octets; zero if none has. The kernel's answers do not speak of it.
     pub least_mtu: u32,
+    /// One of the constants. It is the last to be written.
+    pub on: u32,
+    /// Zero, in place of padding.
+    pub reserved: u32,
 }
 
 impl Memory {
@@ -93,39 +96,70 @@ impl Memory {
     pub const ON_DESTINATION: u32 = 1;
     /// Value of [`on`](Self::on): they depend on destination and source.
     pub const ON_BOTH: u32 = 2;
+
+    /// Nothing is remembered.
+    pub const NONE: Self = Self {
+        longest: [8; 256],
+        but_own: 0,
+        least_mtu: 0,
+        on: Self::NOTHING,
+        reserved: 0,
+    };
+
+    /// Size in octets.
+    const SIZE: usize = 256 + 4 * 4;
+
+    fn emit(&self) -> [u8; Self::SIZE] {
+        let mut octets = [0; Self::SIZE];
+        let (longest, words) = octets.split_at_mut(256);
+        longest.copy_from_slice(&self.longest);
+        put(
+            words,
+            &[self.but_own, self.least_mtu, self.on, self.reserved],
+        );
+        octets
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+/// Writes numbers one behind the other.
+fn put(octets: &mut [u8], numbers: &[u32]) {
+    for (to, from) in octets.chunks_exact_mut(4).zip(numbers) {
+        to.copy_from_slice(&from.to_ne_bytes());
+    }
 }
 
 impl State {
     /// Size of the value in octets.
-    pub const SIZE: usize = 56;
+    pub const SIZE: usize = 6 * 4 + 2 * Memory::SIZE;
 
     /// Returns the octets of the map's value.
     pub fn emit(&self) -> [u8; Self::SIZE] {
         let words = [
             self.epoch,
             self.patience,
-            self.memory_v4.on,
-            self.memory_v4.longest,
-            self.memory_v4.but_own,
-            self.memory_v4.least_mtu,
-            self.memory_v6.on,
-            self.memory_v6.longest,
-            self.memory_v6.but_own,
-            self.memory_v6.least_mtu,
             self.own_v4,
             self.own_v6,
             self.is_watched,
             self.reserved,
         ];
         let mut octets = [0; Self::SIZE];
-        for (to, from) in octets.chunks_exact_mut(4).zip(words) {
-            to.copy_from_slice(&from.to_ne_bytes());
-        }
+        let (front, memories) = octets.split_at_mut(6 * 4);
+        put(front, &words);
+        let (v4, v6) = memories.split_at_mut(Memory::SIZE);
+        v4.copy_from_slice(&self.memory_v4.emit());
+        v6.copy_from_slice(&self.memory_v6.emit());
         octets
     }
 }
 
 const _: () = assert!(size_of::<State>() == State::SIZE);
+const _: () = assert!(size_of::<Memory>() == Memory::SIZE);
 
 /// An answer of the kernel, remembered by one CPU.
 #[repr(C)]
@@ -135,6 +169,12 @@ pub struct CachedHop {
     pub destination: [u64; 2],
     /// Where it comes from, if that matters; else zeros.
     pub source: [u64; 2],
+    /// The next hop's hardware address and the first two octets of the interface's own, as they lie in memory.
+    pub addresses: u64,
+    /// VLAN tags as they lie on the wire, outermost first, then zeros.
+    pub tags: u64,
+    /// The other four octets of the interface's own address.
+    pub rest: u32,
     /// The [`State::epoch`] in which the kernel was asked; zero if it never was.
     pub epoch: u32,
     /// When it was asked, in jiffies.
@@ -145,8 +185,6 @@ pub struct CachedHop {
     pub port: u8,
     /// How many VLAN tags there are.
     pub tag_count: u8,
-    /// The Ethernet header but for its EtherType: the next hop's address, the interface's own, the tags.
-    pub link: [u8; 20],
 }
 
 const _: () = assert!(size_of::<CachedHop>() == 64);

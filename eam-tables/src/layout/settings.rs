@@ -1,7 +1,6 @@
 //! The read-only settings that a program is loaded with: policy, translation prefix and the shapes of its tables.
 
 use crate::flat::Shape;
-use core::net::Ipv6Addr;
 use relay_core::address::Prefix;
 use relay_core::policy::{
     AtomicFragments, Hairpin, Plateaus, Policy, ServiceOctet, TcpMssClamp, UdpZeroChecksum,
@@ -24,10 +23,8 @@ pub struct Settings {
     pub shape_v4: Shape,
     /// How to read the table of IPv6 addresses.
     pub shape_v6: Shape,
-    /// The translation prefix, network order.
-    pub prefix: [u8; 16],
-    /// Its length in bits.
-    pub prefix_length: u32,
+    /// The translation prefix.
+    pub prefix: Prefix,
     /// [`Policy::hairpin`]: 0 off, 1 simple, 2 intrinsic.
     pub hairpin: u32,
     /// [`Policy::atomic_fragments`]: 0 off, 1 on.
@@ -50,6 +47,8 @@ pub struct Settings {
     pub has_lists: u32,
     /// [`Policy::tcp_mss_clamp`]: 0 off, 1 anything else.
     pub tcp_mss_clamp: u32,
+    /// Zero, in place of padding.
+    pub reserved: u32,
 }
 
 /// What the program does with packets that are the relay's.
@@ -75,15 +74,14 @@ impl Work {
 
 impl Settings {
     /// Size in octets.
-    pub const SIZE: usize = 8 + 2 * size_of::<Shape>() + 16 + 12 * 4;
+    pub const SIZE: usize = 8 + 2 * size_of::<Shape>() + size_of::<Prefix>() + 12 * 4;
 
     /// What stands in the object; the loader puts something else there.
     pub const NONE: Self = Self {
         identification_key: 0,
         shape_v4: Shape::EMPTY,
         shape_v6: Shape::EMPTY,
-        prefix: [0; 16],
-        prefix_length: 96,
+        prefix: Prefix::WELL_KNOWN,
         hairpin: 0,
         atomic_fragments: 0,
         traffic_class: COPY,
@@ -95,14 +93,14 @@ impl Settings {
         work: 0,
         has_lists: 0,
         tcp_mss_clamp: 0,
+        reserved: 0,
     };
 
     /// Returns the settings for a policy; shapes, MTUs and lists are still those of [`NONE`](Self::NONE).
     pub const fn new(policy: &Policy, work: Work) -> Self {
         Self {
             identification_key: policy.identification_key,
-            prefix: policy.prefix.network().octets(),
-            prefix_length: policy.prefix.length() as u32,
+            prefix: policy.prefix,
             hairpin: match policy.hairpin {
                 Hairpin::Off => 0,
                 Hairpin::Simple => 1,
@@ -138,13 +136,11 @@ impl Settings {
         }
     }
 
-    /// Returns the policy, as far as plain packets are concerned; `None` if the prefix is none.
+    /// Returns the policy, as far as plain packets are concerned.
     #[inline(always)]
-    pub fn policy(&self) -> Option<Policy> {
-        let length = self.prefix_length as u8;
-        let prefix = Prefix::new(Ipv6Addr::from_octets(self.prefix), length).ok()?;
-        Some(Policy {
-            prefix,
+    pub fn policy(&self) -> Policy {
+        Policy {
+            prefix: self.prefix,
             hairpin: match self.hairpin {
                 2 => Hairpin::Intrinsic,
                 1 => Hairpin::Simple,
@@ -171,7 +167,7 @@ impl Settings {
                 _ => WkpNonGlobal::Translate,
             },
             identification_key: self.identification_key,
-        })
+        }
     }
 }
 

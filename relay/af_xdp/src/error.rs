@@ -5,6 +5,7 @@ use std::fmt;
 use rustix::io::Errno;
 
 use crate::socket::Mode;
+use crate::sockopt::BusyPollOption;
 
 /// A failure to set up or to use a UMEM or a socket.
 #[derive(Debug, thiserror::Error)]
@@ -151,6 +152,8 @@ pub enum Call {
     KickTx,
     /// Telling the kernel that the fill ring has frames.
     WakeRx,
+    /// Having the device polled by the socket's calls.
+    BusyPoll(BusyPollOption),
 }
 
 impl fmt::Display for Call {
@@ -168,6 +171,7 @@ impl fmt::Display for Call {
             Self::Statistics => formatter.write_str("getsockopt(XDP_STATISTICS)"),
             Self::KickTx => formatter.write_str("sendto"),
             Self::WakeRx => formatter.write_str("recvfrom"),
+            Self::BusyPoll(option) => write!(formatter, "setsockopt({})", option.name()),
         }
     }
 }
@@ -190,6 +194,12 @@ fn advice(call: Call, errno: Errno) -> &'static str {
         Call::BindCopy | Call::BindZeroCopy | Call::BindShared => advice_for_bind(call, errno),
         Call::KickTx | Call::WakeRx => match errno {
             Errno::NXIO => "; the interface or its XDP program has gone",
+            _ => "",
+        },
+        Call::BusyPoll(option) => match errno {
+            Errno::PERM => "; needs CAP_NET_ADMIN",
+            Errno::NOPROTOOPT => "; Linux 5.11 or newer is needed",
+            Errno::INVAL if option == BusyPollOption::Budget => "; at most 65535 packets at a time",
             _ => "",
         },
         Call::SizeRing(_)

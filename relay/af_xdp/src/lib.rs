@@ -16,6 +16,7 @@
 //! 6. `rings`: a frame's way through the four rings of a socket.
 //! 7. `socket`: a bound socket in use.
 //! 8. `bind`, with `sockopt`: how a socket comes to be bound.
+//! 9. `busy_poll`: how its calls do the work of the device's interrupts.
 //!
 //! Beside them stands `error`. One turn of a worker:
 //!
@@ -55,6 +56,7 @@
 #![cfg(target_os = "linux")]
 
 mod bind;
+mod busy_poll;
 mod error;
 mod frame;
 mod mapping;
@@ -65,9 +67,11 @@ mod socket;
 mod sockopt;
 mod umem;
 
+pub use busy_poll::BusyPoll;
 pub use error::{Call, Error, Ring};
 pub use frame::{Frame, OutsideChunk, PACKET_HEADROOM};
 pub use rings::DescriptorErrors;
 pub use rustix::io::Errno;
 pub use socket::{Kick, Mode, RingSizes, Socket, SocketConfig, Statistics, ZeroCopy};
+pub use sockopt::BusyPollOption;
 pub use umem::{ChunkSize, Ledger, Umem};

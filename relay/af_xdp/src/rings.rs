@@ -55,6 +55,7 @@ impl Rings {
                 match umem.take_received(self.socket, descriptor) {
                     Some(frame) => {
                         continues = frame.continues();
+                        frame.fetch_start();
                         frames.push(frame);
                         received += 1;
                     }

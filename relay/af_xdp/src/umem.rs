@@ -8,6 +8,10 @@
     reason = "only the ledger can vouch that a chunk has no other owner"
 )]
 
+mod ledger;
+#[cfg(test)]
+mod tests;
+
 use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
 use std::sync::{Arc, Weak};
@@ -17,6 +21,9 @@ use rustix::net::xdp::{XdpDesc, XdpDescOptions, XdpUmemReg, XdpUmemRegFlags};
 use crate::error::Error;
 use crate::frame::{Frame, PACKET_HEADROOM};
 use crate::mapping::Mapping;
+pub use ledger::Ledger;
+use ledger::Owner;
+pub(crate) use ledger::SocketId;
 
 /// The size of a chunk; a chunk holds one frame and its headroom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,10 +44,6 @@ impl ChunkSize {
     }
 }
 
-/// Distinguishes the sockets of a UMEM; never given twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SocketId(u16);
-
 /// A socket as its UMEM knows it, also when it was dropped.
 #[derive(Debug)]
 struct Enrolled {
@@ -53,39 +56,6 @@ struct Enrolled {
 impl Enrolled {
     fn is_open(&self) -> bool {
         self.socket.strong_count() > 0
-    }
-}
-
-/// Who may touch a chunk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Owner {
-    /// Nobody: the chunk lies in the pool.
-    Free,
-    /// The holder of its [`Frame`].
-    Worker,
-    /// The kernel, to receive into: on the fill ring, in the driver or on the RX ring of this socket.
-    Fill(SocketId),
-    /// The kernel, to send from: on the TX ring, in the driver or on the completion ring of this socket.
-    Transmit(SocketId),
-}
-
-/// How many frames each kind of owner has; the sum never changes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ledger {
-    /// Frames in the pool.
-    pub free: u32,
-    /// Frames that are out as [`Frame`] handles.
-    pub worker: u32,
-    /// Frames lent to the kernel for receiving, those waiting on RX rings included.
-    pub fill: u32,
-    /// Frames lent to the kernel for sending, those waiting on completion rings included.
-    pub transmit: u32,
-}
-
-impl Ledger {
-    /// The number of frames of the UMEM.
-    pub fn total(&self) -> u32 {
-        self.free + self.worker + self.fill + self.transmit
     }
 }
 
@@ -170,16 +140,7 @@ impl Umem {
 
     /// Counts the owners of all frames, by a walk over all of them.
     pub fn ledger(&self) -> Ledger {
-        let mut ledger = Ledger::default();
-        for owner in &self.owners {
-            match owner {
-                Owner::Free => ledger.free += 1,
-                Owner::Worker => ledger.worker += 1,
-                Owner::Fill(_) => ledger.fill += 1,
-                Owner::Transmit(_) => ledger.transmit += 1,
-            }
-        }
-        ledger
+        Ledger::of(&self.owners)
     }
 
     /// Counts the frames that can be used, by a walk over all of them: not those that were with the kernel when their socket was
@@ -375,190 +336,5 @@ impl Umem {
     pub(crate) fn enrol_fake(&mut self) -> SocketId {
         self.sockets_bound += 1;
         SocketId(self.sockets_bound - 1)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn received(addr: u64, len: u32) -> XdpDesc {
-        XdpDesc {
-            addr,
-            len,
-            options: XdpDescOptions::empty(),
-        }
-    }
-
-    #[test]
-    fn a_umem_needs_frames() {
-        let error = Umem::new(ChunkSize::Octets4096, 0).unwrap_err();
-        assert!(matches!(error, Error::FrameCount { frames: 0 }), "{error}");
-    }
-
-    #[test]
-    fn the_pool_hands_out_each_chunk_once() {
-        let mut umem = Umem::new(ChunkSize::Octets2048, 3).unwrap();
-        let mut frames: Vec<Frame> = std::iter::from_fn(|| umem.allocate()).collect();
-        let chunks: Vec<u32> = frames.iter().map(|frame| umem.chunk_of(frame)).collect();
-        assert_eq!(chunks, [0, 1, 2]);
-        assert_eq!((umem.available(), umem.outstanding()), (0, 3));
-        umem.free(frames.remove(1));
-        let again = umem.allocate().unwrap();
-        assert_eq!(umem.chunk_of(&again), 1);
-        frames.push(again);
-        for frame in frames {
-            umem.free(frame);
-        }
-        assert_eq!(
-            umem.ledger(),
-            Ledger {
-                free: 3,
-                ..Ledger::default()
-            }
-        );
-    }
-
-    #[test]
-    fn a_frame_goes_through_the_kernel_and_back() {
-        let mut umem = Umem::new(ChunkSize::Octets4096, 2).unwrap();
-        let (a, b) = (umem.enrol_fake(), umem.enrol_fake());
-        assert_eq!(umem.lend_to_fill(a), Some(0));
-        assert_eq!(
-            umem.ledger(),
-            Ledger {
-                free: 1,
-                fill: 1,
-                ..Ledger::default()
-            }
-        );
-
-        let mut frame = umem.take_received(a, received(256, 60)).unwrap();
-        assert_eq!((frame.headroom(), frame.len()), (256, 60));
-        assert_eq!(
-            umem.ledger(),
-            Ledger {
-                free: 1,
-                worker: 1,
-                ..Ledger::default()
-            }
-        );
-
-        frame.move_start(-20).unwrap();
-        assert_eq!(umem.lend_to_transmit(b, frame), received(236, 80));
-        assert_eq!(
-            umem.ledger(),
-            Ledger {
-                free: 1,
-                transmit: 1,
-                ..Ledger::default()
-            }
-        );
-        assert!(umem.take_completed(b, 236));
-        assert_eq!(
-            umem.ledger(),
-            Ledger {
-                free: 2,
-                ..Ledger::default()
-            }
-        );
-    }
-
-    #[test]
-    fn frames_of_a_dropped_socket_come_back_with_the_next_one_at_its_queue() {
-        let open = || Arc::new(OwnedFd::from(std::fs::File::open("/dev/null").unwrap()));
-        let mut umem = Umem::new(ChunkSize::Octets2048, 5).unwrap();
-        let (stays, goes) = (open(), open());
-        let stays_id = umem.enrol(&stays, (1, 0)).unwrap();
-        let goes_id = umem.enrol(&goes, (2, 0)).unwrap();
-        umem.lend_to_fill(stays_id).unwrap();
-        umem.lend_to_fill(goes_id).unwrap();
-        let sent = umem.allocate().unwrap();
-        umem.lend_to_transmit(goes_id, sent);
-        assert_eq!((umem.usable(), umem.available()), (5, 2));
-        drop(goes);
-        assert_eq!((umem.usable(), umem.available()), (3, 2));
-        let elsewhere = open();
-        umem.enrol(&elsewhere, (2, 1)).unwrap();
-        assert_eq!((umem.usable(), umem.available()), (3, 2));
-        let again = open();
-        umem.enrol(&again, (2, 0)).unwrap();
-        assert_eq!((umem.usable(), umem.available()), (5, 4));
-    }
-
-    #[test]
-    fn wrong_descriptors_change_nothing() {
-        let mut umem = Umem::new(ChunkSize::Octets2048, 4).unwrap();
-        let (a, b) = (umem.enrol_fake(), umem.enrol_fake());
-        umem.lend_to_fill(a).unwrap();
-        let mut sent = umem.allocate().unwrap();
-        sent.set_len(60).unwrap();
-        umem.lend_to_transmit(a, sent);
-        let held = umem.allocate().unwrap();
-        let before = umem.ledger();
-
-        for address in [4 * 2048, u64::from(u32::MAX) * 2048, u64::MAX] {
-            assert!(
-                umem.take_received(a, received(address, 60)).is_none(),
-                "outside"
-            );
-            assert!(!umem.take_completed(a, address), "outside");
-        }
-        for address in [2048 + 256, 2 * 2048 + 256, 3 * 2048 + 256] {
-            assert!(
-                umem.take_received(a, received(address, 60)).is_none(),
-                "not lent to fill"
-            );
-        }
-        for address in [256, 2 * 2048 + 256, 3 * 2048 + 256] {
-            assert!(!umem.take_completed(a, address), "not lent to transmit");
-        }
-        assert!(
-            umem.take_received(b, received(256, 60)).is_none(),
-            "another socket's"
-        );
-        assert!(!umem.take_completed(b, 2048 + 256), "another socket's");
-        assert_eq!(umem.ledger(), before);
-        umem.free(held);
-    }
-
-    #[test]
-    fn data_that_leaves_its_chunk_gives_the_chunk_back() {
-        for (start, length) in [(256, 1793), (2047, 2), (0, 2049), (1, u32::MAX)] {
-            let mut umem = Umem::new(ChunkSize::Octets2048, 2).unwrap();
-            let socket = umem.enrol_fake();
-            umem.lend_to_fill(socket).unwrap();
-            assert!(
-                umem.take_received(socket, received(start, length))
-                    .is_none()
-            );
-            assert_eq!(
-                umem.ledger(),
-                Ledger {
-                    free: 2,
-                    ..Ledger::default()
-                }
-            );
-        }
-    }
-
-    #[test]
-    #[should_panic(expected = "another UMEM")]
-    fn a_foreign_frame_is_refused() {
-        let mut one = Umem::new(ChunkSize::Octets2048, 1).unwrap();
-        let mut other = Umem::new(ChunkSize::Octets2048, 1).unwrap();
-        let frame = one.allocate().unwrap();
-        other.free(frame);
-    }
-
-    #[test]
-    fn memory_outlives_the_umem_while_a_frame_is_held() {
-        let mut umem = Umem::new(ChunkSize::Octets2048, 1).unwrap();
-        let mut frame = umem.allocate().unwrap();
-        drop(umem);
-        frame.set_len(1).unwrap();
-        frame.octets_mut()[0] = 0xA5;
-        assert_eq!(frame.octets(), [0xA5]);
-        frame.into_parts();
     }
 }

@@ -11,8 +11,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use af_xdp::{
-    ChunkSize, DescriptorErrors, Errno, Error, Frame, Kick, Ledger, Mode, RingSizes, Socket,
-    SocketConfig, Umem, ZeroCopy,
+    BusyPoll, BusyPollOption, Call, ChunkSize, DescriptorErrors, Errno, Error, Frame, Kick, Ledger,
+    Mode, RingSizes, Socket, SocketConfig, Umem, ZeroCopy,
 };
 use rustix::net::{
     AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType, netdevice, recv, socket_with,
@@ -465,4 +465,70 @@ fn a_missing_capability_is_named() {
         );
         assert!(error.contains(expected), "{error}");
     }
+}
+
+#[test]
+fn busy_polling_is_what_the_kernel_says_it_is() {
+    const OPTIONS: [BusyPollOption; 2] = [BusyPollOption::Time, BusyPollOption::Preferred];
+    let Some(_namespace) = Namespace::enter("poll") else {
+        return;
+    };
+    let mut umem = Umem::new(ChunkSize::Octets2048, 64).unwrap();
+    let mut socket = Socket::bind(&mut umem, &config("a0", 0, ZeroCopy::Off)).unwrap();
+    assert_eq!(OPTIONS.map(|option| socket.busy_poll(option)), [Ok(0); 2]);
+    let how = BusyPoll {
+        microseconds: 20,
+        budget: 64,
+    };
+    socket.prefer_busy_poll(how).unwrap();
+    assert_eq!(
+        OPTIONS.map(|option| socket.busy_poll(option)),
+        [Ok(20), Ok(1)]
+    );
+    // Before the first packet the kernel knows no queue to poll, which is no error.
+    let kick = socket.wake_rx().unwrap();
+    assert_eq!((kick.calls, kick.network_down), (1, 0));
+
+    let too_much = BusyPoll {
+        budget: 65536,
+        ..how
+    };
+    let error = socket.prefer_busy_poll(too_much).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "a0 queue 0: setsockopt(SO_BUSY_POLL_BUDGET): {}; at most 65535 packets at a time",
+            Errno::INVAL
+        )
+    );
+}
+
+#[test]
+fn busy_polling_without_the_capability_is_refused_by_name() {
+    let Some(_namespace) = Namespace::enter("poll-refused") else {
+        return;
+    };
+    let mut umem = Umem::new(ChunkSize::Octets2048, 64).unwrap();
+    let mut socket = Socket::bind(&mut umem, &config("a0", 0, ZeroCopy::Off)).unwrap();
+    let before = capabilities(None).unwrap();
+    let mut without = before;
+    without.effective.remove(CapabilitySet::NET_ADMIN);
+    set_capabilities(None, without).unwrap();
+    let how = BusyPoll {
+        microseconds: 20,
+        budget: 8,
+    };
+    let refused = socket.prefer_busy_poll(how);
+    set_capabilities(None, before).unwrap();
+    let error = refused.unwrap_err();
+    let refusal = Call::BusyPoll(BusyPollOption::Budget);
+    assert!(
+        matches!(&error, Error::Call { call, errno: Errno::PERM, .. } if *call == refusal),
+        "{error}"
+    );
+    assert!(
+        error.to_string().ends_with("needs CAP_NET_ADMIN"),
+        "{error}"
+    );
+    assert_eq!(socket.busy_poll(BusyPollOption::Time), Ok(0));
 }

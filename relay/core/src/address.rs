@@ -3,26 +3,31 @@
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 /// A translation prefix: IPv6 addresses under it stand for IPv4 addresses (RFC 6052, 2.2).
+///
+/// Besides the prefix there are the numbers that say where the IPv4 address lies, so that nothing has to be decided for a
+/// packet. There is no padding: a program can have it among its settings as it is.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefix {
     /// Bits 0 to 63.
     high: u64,
     /// Bits 64 to 127; the first eight of them, which RFC 6052 calls "u", are zero.
     low: u64,
-    length: PrefixLength,
+    /// Ones where addresses under the prefix agree with `high`.
+    mask_high: u64,
+    /// Ones where they agree with `low`.
+    mask_low: u64,
+    /// Length in bits: 32, 40, 48, 56, 64 or 96.
+    length: u32,
+    /// How many bits of the IPv4 address lie in the lower half.
+    bits_in_low: u32,
+    /// How many bits lie behind these.
+    bits_behind: u32,
+    /// Whether this is the Well-Known Prefix: 0 or 1.
+    is_well_known: u32,
 }
 
-/// The lengths that a translation prefix can have, in bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each variant is its number")]
-pub enum PrefixLength {
-    L32,
-    L40,
-    L48,
-    L56,
-    L64,
-    L96,
-}
+const _: () = assert!(size_of::<Prefix>() == 4 * 8 + 4 * 4);
 
 /// The reason why an IPv6 prefix cannot be a translation prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,25 +56,11 @@ impl core::fmt::Display for PrefixError {
 
 impl core::error::Error for PrefixError {}
 
-impl PrefixLength {
-    const fn bits(self) -> u32 {
-        match self {
-            Self::L32 => 32,
-            Self::L40 => 40,
-            Self::L48 => 48,
-            Self::L56 => 56,
-            Self::L64 => 64,
-            Self::L96 => 96,
-        }
-    }
-}
-
 impl Prefix {
     /// The Well-Known Prefix 64:ff9b::/96 (RFC 6052, 2.1).
-    pub const WELL_KNOWN: Self = Self {
-        high: 0x0064_ff9b << 32,
-        low: 0,
-        length: PrefixLength::L96,
+    pub const WELL_KNOWN: Self = match Self::new(WELL_KNOWN, 96) {
+        Ok(prefix) => prefix,
+        Err(_) => panic!("it is one"),
     };
 
     /// Returns the translation prefix of `length` bits that starts at `address`.
@@ -77,33 +68,33 @@ impl Prefix {
     /// # Errors
     ///
     /// [`PrefixError`] says which rule of RFC 6052, 2.2 the prefix breaks.
-    #[inline]
     pub const fn new(address: Ipv6Addr, length: u8) -> Result<Self, PrefixError> {
-        let length = match length {
-            32 => PrefixLength::L32,
-            40 => PrefixLength::L40,
-            48 => PrefixLength::L48,
-            56 => PrefixLength::L56,
-            64 => PrefixLength::L64,
-            96 => PrefixLength::L96,
+        let (bits_in_low, bits_behind) = match length {
+            96 => (32, 0),
+            // "If the prefix length is less than 96 bits, insert the null octet "u" at the appropriate position": the bits that
+            // have no room in the upper half stand behind that octet in the lower one.
+            32 | 40 | 48 | 56 | 64 => (length as u32 - 32, 88 - length as u32),
             _ => return Err(PrefixError::Length),
         };
         let (high, low) = halves(address);
-        let has_host_bits = match length {
-            PrefixLength::L96 => low << 32 != 0,
-            PrefixLength::L64 => low != 0,
-            PrefixLength::L32 | PrefixLength::L40 | PrefixLength::L48 | PrefixLength::L56 => {
-                high << length.bits() != 0 || low != 0
-            }
-        };
-        if has_host_bits {
+        let (mask_high, mask_low) = halves(Ipv6Addr::from_bits(u128::MAX << (128 - length as u32)));
+        if high & !mask_high != 0 || low & !mask_low != 0 {
             return Err(PrefixError::HostBits);
         }
         // RFC 6052, 2.2: "the administrators MUST ensure that the bits 64 to 71 are set to zero".
         if low >> 56 != 0 {
             return Err(PrefixError::ReservedOctet);
         }
-        Ok(Self { high, low, length })
+        Ok(Self {
+            high,
+            low,
+            mask_high,
+            mask_low,
+            length: length as u32,
+            bits_in_low,
+            bits_behind,
+            is_well_known: (length == 96 && address.to_bits() == WELL_KNOWN.to_bits()) as u32,
+        })
     }
 
     /// Returns the first address of the prefix.
@@ -115,51 +106,30 @@ impl Prefix {
     /// Returns the length in bits.
     #[inline]
     pub const fn length(&self) -> u8 {
-        self.length.bits() as u8
+        self.length as u8
     }
 
     /// Says whether this is the Well-Known Prefix, which may only stand for global IPv4 addresses.
     #[inline]
     pub const fn is_well_known(&self) -> bool {
-        self.high == Self::WELL_KNOWN.high
-            && self.low == Self::WELL_KNOWN.low
-            && self.length() == Self::WELL_KNOWN.length()
+        self.is_well_known != 0
     }
 
     /// Says whether `address` lies under the prefix.
     #[inline]
     pub const fn contains(&self, address: Ipv6Addr) -> bool {
         let (high, low) = halves(address);
-        match self.length {
-            PrefixLength::L96 => high == self.high && (low ^ self.low) >> 32 == 0,
-            PrefixLength::L32
-            | PrefixLength::L40
-            | PrefixLength::L48
-            | PrefixLength::L56
-            | PrefixLength::L64 => (high ^ self.high) >> (64 - self.length.bits()) == 0,
-        }
+        (high ^ self.high) & self.mask_high | (low ^ self.low) & self.mask_low == 0
     }
 
     /// Returns the IPv6 address that stands for `address` (RFC 6052, 2.3).
     #[inline]
     pub const fn embed(&self, address: Ipv4Addr) -> Ipv6Addr {
         let bits = address.to_bits() as u64;
-        match self.length {
-            PrefixLength::L96 => join(self.high, self.low | bits),
-            // "If the prefix length is less than 96 bits, insert the null octet "u" at the appropriate position": the bits that
-            // have no room in the upper half stand behind that octet in the lower one.
-            PrefixLength::L32
-            | PrefixLength::L40
-            | PrefixLength::L48
-            | PrefixLength::L56
-            | PrefixLength::L64 => {
-                let behind = self.length.bits() - 32;
-                join(
-                    self.high | bits >> behind,
-                    (bits & ones(behind)) << (56 - behind),
-                )
-            }
-        }
+        join(
+            self.high | bits >> (self.bits_in_low & 63),
+            self.low | (bits & ones(self.bits_in_low)) << (self.bits_behind & 63),
+        )
     }
 
     /// Returns the IPv4 address for which `address` stands, or `None` if it does not lie under the prefix.
@@ -170,22 +140,16 @@ impl Prefix {
         if !self.contains(address) {
             return None;
         }
+        // "For the other prefix lengths, remove the "u" octet to obtain a 120-bit sequence".
         let (high, low) = halves(address);
-        let bits = match self.length {
-            PrefixLength::L96 => low,
-            // "For the other prefix lengths, remove the "u" octet to obtain a 120-bit sequence".
-            PrefixLength::L32
-            | PrefixLength::L40
-            | PrefixLength::L48
-            | PrefixLength::L56
-            | PrefixLength::L64 => {
-                let behind = self.length.bits() - 32;
-                high << behind | low >> (56 - behind) & ones(behind)
-            }
-        };
+        let bits = high << (self.bits_in_low & 63)
+            | low >> (self.bits_behind & 63) & ones(self.bits_in_low);
         Some(Ipv4Addr::from_bits(bits as u32))
     }
 }
+
+/// The network of the Well-Known Prefix (RFC 6052, 2.1).
+const WELL_KNOWN: Ipv6Addr = Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0);
 
 /// Returns the halves of an address. No shift by a run-time number of bits is ever made on all 128: BPF has none.
 #[inline]
@@ -203,7 +167,7 @@ const fn join(high: u64, low: u64) -> Ipv6Addr {
 /// Returns a number whose lowest `count` bits, 32 at most, are ones.
 #[inline]
 const fn ones(count: u32) -> u64 {
-    (1 << count) - 1
+    (1 << (count & 63)) - 1
 }
 
 /// Says whether no router may forward a packet *from* `address` (RFC 1812, 5.3.7; RFC 3927, 2.7).
@@ -224,10 +188,11 @@ pub const fn is_illegal_destination_v4(address: Ipv4Addr) -> bool {
 
 #[inline]
 const fn is_never_forwarded_v4(address: Ipv4Addr) -> bool {
-    matches!(
-        address.octets(),
-        [0 | 127 | 224..=239, ..] | [169, 254, ..] | [255, 255, 255, 255]
-    )
+    let bits = address.to_bits();
+    // Numbers, since taking octets apart costs more.
+    let is_zero_net_or_loopback = matches!(bits >> 24, 0 | 127);
+    let (is_multicast, is_link_local) = (bits >> 28 == 0xe, bits >> 16 == 0xa9fe);
+    is_zero_net_or_loopback || is_multicast || is_link_local || bits == u32::MAX
 }
 
 /// Says whether no router may forward a packet from `address`: ::, ::1, multicast, link-local (RFC 7915, 5.1;

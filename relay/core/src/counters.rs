@@ -4,6 +4,7 @@
 //! reasons come from [`crate::reasons`] alone; every list, table or metric is made by [`Counters::iter`]. The books balance:
 //! what came in was forwarded, passed or dropped, once its ICMP errors have been translated.
 
+use crate::plain::Plain;
 use crate::reasons::{DropReason, PassReason};
 use crate::translate::TranslatedError;
 use crate::verdict::{Direction, Verdict};
@@ -151,6 +152,15 @@ impl Counters {
         }
     }
 
+    /// Counts a plain packet that was translated, and that arrived in the family of `direction`.
+    #[inline(always)]
+    pub fn record_plain(&mut self, direction: Direction, plain: &Plain) {
+        if direction == Direction::V6ToV4 && plain.is_v6() {
+            self.hairpinned += 1;
+        }
+        self.add_forwarded(direction, 1, u64::from(plain.length()));
+    }
+
     /// Counts what became of an ICMP error that arrived in the family of `direction`.
     pub fn record_error(
         &mut self,
@@ -171,6 +181,7 @@ impl Counters {
     }
 
     /// Adds packets that were forwarded elsewhere, and their octets.
+    #[inline]
     pub fn add_forwarded(&mut self, direction: Direction, packets: u64, octets: u64) {
         if let Some(counters) = self.directions.get_mut(direction as usize) {
             counters.forwarded_packets += packets;

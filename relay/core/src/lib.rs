@@ -15,6 +15,7 @@
 //! | [`verdict`] | what can become of a packet |
 //! | [`reasons`] | why packets are dropped or left to the kernel |
 //! | [`rewrite`] | how a packet is translated, described |
+//! | [`plain`] | how a plain packet is translated, in words |
 //! | [`counters`] | one number for each thing that can become of a packet |
 //! | [`Translator`] | the two directions, each a file that reads in the order of the RFC's clauses |
 //!
@@ -41,6 +42,7 @@
 pub mod address;
 pub mod counters;
 pub mod network;
+pub mod plain;
 pub mod policy;
 pub mod reasons;
 pub mod rewrite;
@@ -49,6 +51,7 @@ pub mod verdict;
 pub mod wire;
 
 pub use network::{AddressMap, Network};
+pub use plain::Plain;
 pub use policy::Policy;
 pub use reasons::{DropReason, PassReason, PuntReason};
 pub use rewrite::{Rewrite, Split};

@@ -3,15 +3,48 @@
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
+/// What an address becomes by a mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mapped<A> {
+    /// The translated address.
+    pub address: A,
+    /// The number by which the table knows the mapping.
+    pub entry: u32,
+}
+
 /// The Explicit Address Mapping Table (RFC 7757, 3.1).
 ///
 /// Each direction is a longest-prefix match of its own; neither knows of RFC 6052.
 pub trait AddressMap {
+    /// Returns what an EAM makes of an IPv4 address, if one covers it (RFC 7757, 3.3.1).
+    fn map_v4(&self, address: Ipv4Addr) -> Option<Mapped<Ipv6Addr>>;
+
+    /// Returns what an EAM makes of an IPv6 address, if one covers it (RFC 7757, 3.3.2).
+    fn map_v6(&self, address: Ipv6Addr) -> Option<Mapped<Ipv4Addr>>;
+
+    /// Returns the same as [`map_v4`](Self::map_v4), for an address that most likely is a service's: a table may be faster then.
+    #[inline(always)]
+    fn map_service_v4(&self, address: Ipv4Addr) -> Option<Mapped<Ipv6Addr>> {
+        self.map_v4(address)
+    }
+
+    /// Returns the same as [`map_v6`](Self::map_v6), for an address that most likely is a service's: a table may be faster then.
+    #[inline(always)]
+    fn map_service_v6(&self, address: Ipv6Addr) -> Option<Mapped<Ipv4Addr>> {
+        self.map_v6(address)
+    }
+
     /// Returns the IPv6 address to which an EAM maps `address`, if one does (RFC 7757, 3.3.1).
-    fn v4_to_v6(&self, address: Ipv4Addr) -> Option<Ipv6Addr>;
+    #[inline(always)]
+    fn v4_to_v6(&self, address: Ipv4Addr) -> Option<Ipv6Addr> {
+        self.map_v4(address).map(|mapped| mapped.address)
+    }
 
     /// Returns the IPv4 address to which an EAM maps `address`, if one does (RFC 7757, 3.3.2).
-    fn v6_to_v4(&self, address: Ipv6Addr) -> Option<Ipv4Addr>;
+    #[inline(always)]
+    fn v6_to_v4(&self, address: Ipv6Addr) -> Option<Ipv4Addr> {
+        self.map_v6(address).map(|mapped| mapped.address)
+    }
 }
 
 /// The network around the translator, as far as it matters for a packet.

@@ -1,6 +1,7 @@
 //! `siit-relay check`: every problem of the configuration and its EAM files, at once.
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Interface, Wait};
+use crate::driver::napi;
 use eam_tables::{Problem, Severity};
 use serde_json::json;
 use std::io::Write;
@@ -12,6 +13,7 @@ pub(super) fn run(path: &Path, json: bool, output: &mut impl Write) -> anyhow::R
     let mut problems = loaded.problems;
     if let Some((config, _)) = &loaded.usable {
         problems.extend(missing_interfaces(config));
+        problems.extend(kept_interrupts(config));
     }
     if json {
         let problems: Vec<_> = problems.iter().map(as_json).collect();
@@ -51,6 +53,20 @@ fn missing_interfaces(config: &Config) -> impl Iterator<Item = Problem> + '_ {
             let message = format!("interface `{}` is not on this machine", interface.name);
             Problem::warning(interface.place.clone(), message)
         })
+}
+
+/// Warns about interfaces of this machine whose interrupts go on while workers poll them.
+fn kept_interrupts(config: &Config) -> Vec<Problem> {
+    match config.wait {
+        Wait::Poll | Wait::Busy => Vec::new(),
+        Wait::PreferBusyPoll => {
+            let kept = |interface: &Interface| {
+                let message = napi::missing_here(&interface.name)?;
+                Some(Problem::warning(interface.place.clone(), message))
+            };
+            config.interfaces.iter().filter_map(kept).collect()
+        }
+    }
 }
 
 fn as_json(problem: &Problem) -> serde_json::Value {

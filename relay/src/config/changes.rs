@@ -14,8 +14,8 @@ pub struct Change {
 impl Config {
     /// Returns what remains of `next` when the relay that runs with `self` goes on without a restart.
     ///
-    /// What the relay listens on is made once, when it starts, and so is the place where it pins. Everything else can change;
-    /// whether interfaces can be had is not looked at here.
+    /// What the relay listens on is made once, when it starts, and so is the place where it pins; how workers wait is settled with
+    /// their first sockets. Everything else can change; whether interfaces can be had is not looked at here.
     pub fn changed_to(&self, next: Self) -> Change {
         // Taken apart in full, so that nobody can add a key without deciding about it.
         let Self {
@@ -32,6 +32,7 @@ impl Config {
             icmp,
             control,
             cpus,
+            wait,
         } = next;
         // Not from the file: it is drawn when the relay starts.
         policy.identification_key = self.policy.identification_key;
@@ -40,6 +41,7 @@ impl Config {
             ("control.socket", self.control.socket != control.socket),
             ("control.group", self.control.group != control.group),
             ("control.metrics", self.control.metrics != control.metrics),
+            ("workers.wait", self.wait != wait),
         ];
         let config = Self {
             policy,
@@ -58,6 +60,7 @@ impl Config {
                 ..self.control.clone()
             },
             cpus,
+            wait: self.wait,
         };
         Change {
             config,
@@ -96,16 +99,18 @@ mod tests {
 
         let next = config(
             "prefix: 2001:db8:47::/96\ninterfaces: [{ name: eth1 }]\n\
-             control: { watch: on, socket: off, group: 0 }\nworkers: { cpus: [0] }\npin: off\n",
+             control: { watch: on, socket: off, group: 0 }\n\
+             workers: { cpus: [0], wait: busy }\npin: off\n",
         );
         let change = running.changed_to(next.clone());
         assert_eq!(
             change.needs_restart,
-            ["pin", "control.socket", "control.group"]
+            ["pin", "control.socket", "control.group", "workers.wait"]
         );
         assert_eq!(change.config.pin, running.pin);
         assert_eq!(change.config.control.socket, running.control.socket);
         assert_eq!(change.config.control.group, running.control.group);
+        assert_eq!(change.config.wait, running.wait);
         assert!(change.config.control.watch);
         assert_eq!(change.config.interfaces, next.interfaces);
         assert_eq!(change.config.cpus, next.cpus);

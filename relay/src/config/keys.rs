@@ -41,4 +41,4 @@ pub(super) const ICMP: [&str; 7] = [
 ];
 pub(super) const OWN: [&str; 2] = ["ipv4", "ipv6"];
 pub(super) const CONTROL: [&str; 4] = ["socket", "group", "metrics", "watch"];
-pub(super) const WORKERS: [&str; 1] = ["cpus"];
+pub(super) const WORKERS: [&str; 2] = ["cpus", "wait"];

@@ -51,6 +51,8 @@ pub struct Config {
     pub control: ControlPoints,
     /// The processors that workers run on; `None` for all that the process may use.
     pub cpus: Option<Vec<usize>>,
+    /// What workers do while no packet comes.
+    pub wait: Wait,
 }
 
 /// Where the running daemon listens, and what it watches.
@@ -64,6 +66,17 @@ pub struct ControlPoints {
     pub metrics: Option<SocketAddr>,
     /// Whether a change of the files is a reason to reload.
     pub watch: bool,
+}
+
+/// What a worker does while no packet comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// It sleeps; the kernel wakes it up.
+    Poll,
+    /// It keeps looking at its rings, which the driver fills on another processor.
+    Busy,
+    /// It keeps having the driver look for packets, on its own processor, and interrupts are put off (SO_PREFER_BUSY_POLL).
+    PreferBusyPoll,
 }
 
 /// Who translates packets that take nothing but their headers.

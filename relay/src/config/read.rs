@@ -7,7 +7,9 @@ use super::interfaces::interfaces;
 use super::keys::{ICMP, MTU, OWN, TOP, TRANSLATION, WORKERS};
 use super::section::{Problems, Section, auto_or, number, off_or, scalar};
 use super::tree::{self, Content};
-use super::{Config, FastPath, Forwarding, IcmpErrors, MtuOverride, OwnAddresses, SourceChoice};
+use super::{
+    Config, FastPath, Forwarding, IcmpErrors, MtuOverride, OwnAddresses, SourceChoice, Wait,
+};
 use eam_tables::{PrefixSet4, Problem, parse_ipv4_prefix, parse_ipv6_prefix};
 use ipnet::{Ipv4Net, Ipv6Net};
 use relay_core::Policy;
@@ -110,6 +112,12 @@ fn config(mut top: Section, eam: Vec<PathBuf>, problems: &mut Problems) -> Optio
     let control = control(&mut top, problems);
     let mut workers = top.section("workers", &WORKERS, problems);
     let cpus = workers.numbers("cpus", "auto", MAX_CPU, problems);
+    let waits = [
+        ("poll", Wait::Poll),
+        ("busy", Wait::Busy),
+        ("prefer-busy-poll", Wait::PreferBusyPoll),
+    ];
+    let wait = workers.choice("wait", Wait::Poll, &waits, problems, &[]);
     prefix?;
     Some(Config {
         policy,
@@ -125,6 +133,7 @@ fn config(mut top: Section, eam: Vec<PathBuf>, problems: &mut Problems) -> Optio
         icmp,
         control,
         cpus: cpus.map(|cpus| cpus.into_iter().map(|cpu| cpu as usize).collect()),
+        wait,
     })
 }
 

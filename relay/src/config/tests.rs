@@ -2,7 +2,7 @@
 
 use super::keys::{CONTROL, ICMP, INTERFACE, MTU, OWN, TOP, TRANSLATION, WORKERS};
 use super::tree::{self, Content, Node};
-use super::{Config, read};
+use super::{Config, Wait, read};
 use eam_tables::Severity;
 use relay_core::Policy;
 use relay_core::address::Prefix;
@@ -49,6 +49,7 @@ fn the_defaults_are_those_of_the_rfcs() {
     assert!(config.denylist4.is_empty());
     assert_eq!((config.mtu, config.icmp.own), Default::default());
     assert_eq!((config.eam, config.cpus), (Vec::new(), None));
+    assert_eq!(config.wait, Wait::Poll);
     assert_eq!(warnings, [""; 0]);
 }
 

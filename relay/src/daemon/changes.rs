@@ -212,7 +212,8 @@ impl Control<'_> {
                 self.errors.follow(&config.icmp);
                 let old = std::mem::replace(&mut self.changes.config, Arc::new(config));
                 let new = self.changes.config();
-                let sees_another_network = (old.mtu, old.icmp.own) != (new.mtu, new.icmp.own);
+                let sees_another_network = (old.mtu, old.icmp.own, old.forwarding)
+                    != (new.mtu, new.icmp.own, new.forwarding);
                 let has_redirects_changed = self.ports.look_at_redirects();
                 if (sees_another_network || has_redirects_changed || has_rewired(&change))
                     && let Err(error) = self.follow_network()

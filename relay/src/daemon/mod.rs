@@ -11,6 +11,7 @@ mod edit;
 mod loader;
 mod look;
 mod mailbox;
+mod placement;
 mod ports;
 mod publish;
 mod rewire;

@@ -14,6 +14,7 @@ use super::DaemonError;
 use super::control::Control;
 use super::ports::Ports;
 use super::publish::Plan;
+use super::workers;
 use crate::config::Config;
 use crate::fast_path::Wiring;
 use crate::paths::Live;
@@ -59,8 +60,11 @@ impl Control<'_> {
             }
         }
         next.set_takes_long_packets(self.workers.take_long_packets());
+        let known = self.ports.indices();
+        let new = next.iter().filter(|port| !known.contains(&port.index));
+        workers::warn_of_interrupts(config.wait, new);
         *self.ports = next;
-        if let Err(error) = self.workers.let_go(config, shared) {
+        if let Err(error) = self.workers.let_go(shared) {
             error!("{error}");
         }
         Ok(before.0)
@@ -82,6 +86,6 @@ impl Control<'_> {
         for (index, socket) in sockets {
             self.fast_path.set_socket(index, &socket)?;
         }
-        self.workers.let_go(config, shared)
+        self.workers.let_go(shared)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::ports::{Port, Ports};
 use super::{DaemonError, failed};
-use crate::config::Config;
+use crate::config::{Config, Wait};
 use crate::driver::kernel::Handover;
 use crate::errors::Request;
 use crate::worker::{PortSocket, Worker};
@@ -148,6 +148,7 @@ pub(super) fn tell(number: usize, socket: &Socket) {
 pub(super) fn open(
     hands: &[Vec<Seat>],
     ports: &Ports,
+    wait: Wait,
     requests: &Sender<Request>,
 ) -> Result<Vec<Worker>, DaemonError> {
     let mut workers = Vec::new();
@@ -170,6 +171,7 @@ pub(super) fn open(
             count,
             handover,
             requests.clone(),
+            wait,
         )?);
     }
     Ok(workers)

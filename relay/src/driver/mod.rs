@@ -3,12 +3,15 @@
 mod array;
 pub mod bpf;
 pub mod ethtool;
+pub mod interrupts;
 pub mod kernel;
 pub mod namespace;
+pub mod napi;
 pub mod netdev;
 pub mod netlink;
 pub mod object;
 pub mod pins;
 pub mod prefetch;
+mod sysfs;
 pub mod xdp_counters;
 pub mod xdp_link;

@@ -89,9 +89,6 @@ impl FastPath {
         }
         self.known = known;
         self.succeed(program);
-        if let Err(error) = self.keep() {
-            warn!("{error}");
-        }
         Ok(modes)
     }
 

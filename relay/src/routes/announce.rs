@@ -8,6 +8,7 @@ use eam_tables::layout::{Egress, Memory};
 use ipnet::{Ipv4Net, Ipv6Net};
 use std::collections::{BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 
 impl Mirror {
     /// Returns the interfaces by which frames can leave through one of the `ports`, a list of interface indices: these
@@ -66,11 +67,18 @@ fn dependences(state: &State) -> [Memory; 2] {
 
 /// A prefix of destinations.
 trait Destination: Prefix {
+    /// Returns the first octets of the addresses in the prefix.
+    fn first_octets(self) -> RangeInclusive<u8>;
+
     /// Says whether nothing is ever sent on to the prefix, nor mapped to it (RFC 1812, 5.3.7; RFC 4291, 2.5).
     fn is_never_forwarded(self) -> bool;
 }
 
 impl Destination for Ipv4Net {
+    fn first_octets(self) -> RangeInclusive<u8> {
+        self.network().octets()[0]..=self.broadcast().octets()[0]
+    }
+
     fn is_never_forwarded(self) -> bool {
         [
             (Ipv4Addr::UNSPECIFIED, 8),
@@ -85,6 +93,10 @@ impl Destination for Ipv4Net {
 }
 
 impl Destination for Ipv6Net {
+    fn first_octets(self) -> RangeInclusive<u8> {
+        self.network().octets()[0]..=self.broadcast().octets()[0]
+    }
+
     fn is_never_forwarded(self) -> bool {
         [
             (Ipv6Addr::LOCALHOST, 128),
@@ -100,9 +112,7 @@ impl Destination for Ipv6Net {
 fn dependence<P: Destination>(family: &Family<P>, is_own: impl Fn(P) -> bool) -> Memory {
     let mut memory = Memory {
         on: Memory::ON_DESTINATION,
-        longest: 0,
-        but_own: 0,
-        least_mtu: 0,
+        ..Memory::NONE
     };
     let all = || family.tables.iter().flatten();
     let mtus = all().flat_map(|(_, routes)| routes.iter().filter_map(|route| route.target.mtu));
@@ -121,14 +131,13 @@ fn dependence<P: Destination>(family: &Family<P>, is_own: impl Fn(P) -> bool) ->
                 memory.on = Memory::NOTHING;
                 return memory;
             }
-            let length = u32::from(prefix.length());
             if routes.iter().any(forwards) {
                 let is_spread = routes.iter().any(|route| route.target.hops.len() > 1);
                 if is_spread || P::HOPS_JOIN && routes.len() > 1 {
                     memory.on = Memory::ON_BOTH;
                 }
-                if length > memory.longest && !lengths.is_hidden(number, *prefix) {
-                    memory.longest = length;
+                if is_longest(&memory, *prefix) && !lengths.is_hidden(number, *prefix) {
+                    note_length(&mut memory, *prefix);
                 }
             } else if lengths.is_among_gateways(*prefix) {
                 let are_local = routes
@@ -136,13 +145,27 @@ fn dependence<P: Destination>(family: &Family<P>, is_own: impl Fn(P) -> bool) ->
                     .all(|route| route.target.kind == RouteKind::Local);
                 match are_local && is_own(*prefix) {
                     true => memory.but_own = 1,
-                    false => memory.longest = memory.longest.max(length),
+                    false => note_length(&mut memory, *prefix),
                 }
             }
             // Else it lies among destinations on a link, whose answers are not shared.
         }
     }
     memory
+}
+
+/// Says whether a prefix is longer than all that are noted so far for some of its destinations.
+fn is_longest<P: Destination>(memory: &Memory, prefix: P) -> bool {
+    let mut octets = prefix.first_octets();
+    octets.any(|octet| memory.longest[usize::from(octet)] < prefix.length())
+}
+
+/// Notes the length of a prefix for its destinations.
+fn note_length<P: Destination>(memory: &mut Memory, prefix: P) {
+    for octet in prefix.first_octets() {
+        let longest = &mut memory.longest[usize::from(octet)];
+        *longest = prefix.length().max(*longest);
+    }
 }
 
 fn forwards(route: &Route) -> bool {
@@ -244,18 +267,35 @@ mod tests {
         state
     }
 
-    fn memory(longest: u32) -> Memory {
-        Memory {
+    /// What is remembered where the longest prefixes are those of destinations with these first octets.
+    fn memory(longest: &[(u8, u8)]) -> Memory {
+        let mut memory = Memory {
             on: Memory::ON_DESTINATION,
-            longest,
-            but_own: 0,
-            least_mtu: 0,
+            ..Memory::NONE
+        };
+        for (octet, length) in longest {
+            memory.longest[usize::from(*octet)] = *length;
         }
+        memory
     }
 
     #[test]
     fn what_no_packet_goes_to_does_not_count() {
-        assert_eq!(dependences(&usual()), [memory(24), memory(64)]);
+        let [v4, v6] = dependences(&usual());
+        assert_eq!(v4, memory(&[(192, 24)]));
+        assert_eq!(v6, memory(&[(0x20, 64)]));
+    }
+
+    #[test]
+    fn short_prefixes_count_for_all_first_octets_that_they_have() {
+        let mut state = usual();
+        for prefix in ["100.0.0.0/6", "101.0.0.0/9"] {
+            let route = forward(&[hop(ETH0, "192.0.2.1")]);
+            add(&mut state, MAIN, prefix, route);
+        }
+        // No prefix is shorter than what tells the octets apart.
+        let [v4, _] = dependences(&state);
+        assert_eq!(v4, memory(&[(101, 9), (192, 24)]));
     }
 
     #[test]
@@ -270,8 +310,8 @@ mod tests {
             add(&mut state, MAIN, &prefix, forward(&[on_link(1)]));
         }
         let [v4, v6] = dependences(&state);
-        assert_eq!((v4.longest, v4.but_own), (24, 1));
-        assert_eq!((v6.longest, v6.but_own), (64, 1));
+        assert_eq!((v4.longest, v4.but_own), (memory(&[(192, 24)]).longest, 1));
+        assert_eq!((v6.longest, v6.but_own), (memory(&[(0x20, 64)]).longest, 1));
         add(
             &mut state,
             LOCAL,
@@ -285,7 +325,8 @@ mod tests {
             other(RouteKind::Local, 1),
         );
         let [v4, v6] = dependences(&state);
-        assert_eq!((v4.longest, v6.longest), (25, 128));
+        assert_eq!(v4.longest, memory(&[(192, 24), (203, 25)]).longest);
+        assert_eq!(v6.longest, memory(&[(0x20, 128)]).longest);
     }
 
     #[test]
@@ -297,7 +338,7 @@ mod tests {
             "10.0.0.0/28",
             other(RouteKind::Special, 1),
         );
-        assert_eq!(dependences(&state)[0], memory(28));
+        assert_eq!(dependences(&state)[0], memory(&[(10, 28), (192, 24)]));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! The frames and all other sockets stay as they are: what waits on their rings is processed when the worker goes on. Nothing
 //! here decides which worker gets which socket.
 
-use super::{PortSocket, Shared, Worker};
+use super::rings::WakeUps;
+use super::{PortSocket, Shared, Worker, wait};
 use crate::stats::QueueCounters;
 use af_xdp::{ChunkSize, Error, Socket, SocketConfig};
 
@@ -23,16 +24,19 @@ impl Worker {
     }
 
     /// Binds one more socket, which belongs to no port before [`assign`](Self::assign) says so. It does not wait for a queue that is
-    /// busy.
+    /// busy. What the worker does while no packet comes holds for this socket, too; where the kernel refuses that, the worker
+    /// [sleeps](crate::config::Wait::Poll) from now on.
     ///
     /// # Errors
     ///
     /// The socket cannot be bound; the worker is as it was.
     pub fn bind(&mut self, config: &SocketConfig) -> Result<(), Error> {
         let socket = Socket::bind_at_once(&mut self.umem, config)?;
-        self.sockets.push(PortSocket { port: None, socket });
+        let mut fresh = PortSocket { port: None, socket };
+        self.wait = wait::prepare(self.wait, std::slice::from_mut(&mut fresh));
+        self.sockets.push(fresh);
         self.outgoing.push(Vec::new());
-        self.down.push(false);
+        self.wake_ups.push(WakeUps::default());
         self.queues.push(QueueCounters::default());
         Ok(())
     }
@@ -69,7 +73,7 @@ impl Worker {
         while let Some(index) = self.sockets.iter().position(|it| it.port.is_none()) {
             let mut socket = self.sockets.remove(index).socket;
             self.outgoing.remove(index);
-            self.down.remove(index);
+            self.wake_ups.remove(index);
             self.count_gone(&socket, index);
             socket.reclaim(&mut self.umem, u32::MAX);
         }

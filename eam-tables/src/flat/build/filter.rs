@@ -2,7 +2,7 @@
 
 use super::{Row, Sorted};
 use crate::flat::Shape;
-use crate::flat::key::{Key, Key4, Key6, mask};
+use crate::flat::key::{Key, Key4, Key6};
 
 /// Bits of the filter for each distinct value that it has to know, at least.
 const FILTER_BITS_PER_ENTRY: usize = 16;
@@ -87,5 +87,15 @@ impl Bits {
             filter.set(Key6 { high, low: 0 }.filter_bit(&shape));
         }
         filter
+    }
+}
+
+/// Returns a number whose upper `length` bits, 64 at most, are ones.
+fn mask(length: u32) -> u64 {
+    // A shift by 64 is none in most instruction sets.
+    if length == 0 {
+        0
+    } else {
+        u64::MAX << (64u32.wrapping_sub(length) & 63)
     }
 }

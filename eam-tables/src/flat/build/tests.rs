@@ -85,7 +85,7 @@ proptest! {
                 Ipv6Net::new(spread6(*seed6).into(), length6).unwrap(),
             )
         }).collect();
-        let (v4, v6) = (Image::<Slot4>::new(&eams), Image::<Slot6>::new(&eams));
+        let (v4, v6) = (Image::<Slot4>::new(&eams, &|_| ()), Image::<Slot6>::new(&eams, &|_| ()));
         let near4 = eams.iter().flat_map(|eam| {
             let (low, high) = (eam.ipv4().network().to_bits(), eam.ipv4().broadcast().to_bits());
             [low, high, low.wrapping_sub(1), high.wrapping_add(1)]
@@ -115,14 +115,14 @@ fn all_lengths_nested_in_each_other() {
             )
         })
         .collect();
-    let v6 = Image::<Slot6>::new(&eams);
+    let v6 = Image::<Slot6>::new(&eams, &|_| ());
     assert_eq!(v6.shape.root, 65);
     for n in 0..=128 {
         // The first n bits are ones, the next is a zero.
         let address = Ipv6Addr::from_bits(truncate(u128::MAX, n));
         assert_eq!(v6.find(address).map(|mapped| mapped.entry), Some(n.into()));
     }
-    let v4 = Image::<Slot4>::new(&eams);
+    let v4 = Image::<Slot4>::new(&eams, &|_| ());
     assert_eq!(v4.shape.root, 17);
     for n in 0..=32 {
         let address = Ipv4Addr::from_bits((truncate(u128::MAX, n) >> 96) as u32);
@@ -149,7 +149,10 @@ fn the_search_is_as_short_as_promised() {
 
 #[test]
 fn an_empty_table_finds_nothing_and_takes_nothing() {
-    let (v4, v6) = (Image::<Slot4>::new(&[]), Image::<Slot6>::new(&[]));
+    let (v4, v6) = (
+        Image::<Slot4>::new(&[], &|_| ()),
+        Image::<Slot6>::new(&[], &|_| ()),
+    );
     assert_eq!(v4.find(Ipv4Addr::UNSPECIFIED), None);
     assert_eq!(v6.find(Ipv6Addr::UNSPECIFIED), None);
     assert_eq!((v4.slots().len(), v6.filter().len()), (0, 0));
@@ -208,7 +211,10 @@ fn check_layout(count: u32) {
             .collect(),
     ];
     for eams in kinds {
-        let (image4, image6) = (Image::<Slot4>::new(&eams), Image::<Slot6>::new(&eams));
+        let (image4, image6) = (
+            Image::<Slot4>::new(&eams, &|_| ()),
+            Image::<Slot6>::new(&eams, &|_| ()),
+        );
         assert_laid_out(&image4, count as usize * 99 / 100);
         assert_laid_out(&image6, count as usize * 99 / 100);
         // As good as chance: nothing had to grow.
@@ -218,7 +224,7 @@ fn check_layout(count: u32) {
             assert_eq!(image4.find(ipv4).map(|mapped| mapped.address), Some(ipv6));
             assert_eq!(image6.find(ipv6).map(|mapped| mapped.address), Some(ipv4));
         }
-        assert_eq!(image4, Image::<Slot4>::new(&eams));
+        assert_eq!(image4, Image::<Slot4>::new(&eams, &|_| ()));
     }
 }
 
@@ -236,8 +242,8 @@ fn a_crowded_layout_is_refused() {
         slots,
         ..Shape::EMPTY
     };
-    assert_eq!(lay_out::<Slot4>(&candidates, &shape(900)), None);
-    assert!(lay_out::<Slot4>(&candidates, &shape(4000)).is_some());
+    assert_eq!(lay_out::<Slot4>(&candidates, &shape(900), &|_| ()), None);
+    assert!(lay_out::<Slot4>(&candidates, &shape(4000), &|_| ()).is_some());
 }
 
 /// The filter keeps clients out of the slots.
@@ -251,7 +257,10 @@ fn most_addresses_without_a_mapping_stop_at_the_filter() {
             )
         })
         .collect();
-    let (v4, v6) = (Image::<Slot4>::new(&eams), Image::<Slot6>::new(&eams));
+    let (v4, v6) = (
+        Image::<Slot4>::new(&eams, &|_| ()),
+        Image::<Slot6>::new(&eams, &|_| ()),
+    );
     let clients = (0..10_000_u32).map(|i| i.wrapping_mul(0x0101_6b55) | 0x0100_0000);
     let passed4 = clients
         .clone()

@@ -9,12 +9,12 @@ mod v4_to_v6;
 mod v6_to_v4;
 
 pub use error::{MAX_ERROR_LENGTH, TranslatedError, reply_v4, reply_v6};
+pub use plain::{ClaimedV4, ClaimedV6};
 
 use crate::network::Network;
 use crate::policy::Policy;
 use crate::reasons::{DropReason, PassReason, PuntReason};
-use crate::rewrite::Rewrite;
-use crate::verdict::{Refusal, Verdict};
+use crate::verdict::Verdict;
 use crate::wire::{Malformed, Octets, ipv4, ipv6};
 use core::net::{Ipv4Addr, Ipv6Addr};
 
@@ -51,29 +51,6 @@ impl From<PassReason> for NotPlain {
 impl From<PuntReason> for NotPlain {
     fn from(reason: PuntReason) -> Self {
         Self::Punt(reason)
-    }
-}
-
-/// An IPv4 packet that is the relay's, and what is known of it so far.
-#[derive(Clone, Copy, Debug)]
-pub struct ClaimedV4 {
-    octets: [u8; ipv4::HEADER_LENGTH],
-    target: v4_to_v6::Target,
-}
-
-/// An IPv6 packet that is the relay's.
-#[derive(Clone, Copy, Debug)]
-pub struct ClaimedV6(());
-
-#[inline(always)]
-fn plain_verdict(verdict: Result<Verdict, Refusal>) -> Result<Rewrite, PuntReason> {
-    match verdict {
-        Ok(Verdict::Forward(rewrite)) => Ok(rewrite),
-        Ok(Verdict::Split(_)) => Err(PuntReason::Length),
-        Ok(Verdict::IcmpError) => Err(PuntReason::Icmp),
-        Ok(Verdict::Pass(_) | Verdict::Drop(_) | Verdict::Reply(..)) | Err(_) => {
-            Err(PuntReason::Refused)
-        }
     }
 }
 
@@ -126,66 +103,6 @@ impl<'a, N: Network + ?Sized> Translator<'a, N> {
         }
     }
 
-    /// Says whether an IPv4 packet is the relay's, for a performer that leaves what is not plain to another one.
-    ///
-    /// # Errors
-    ///
-    /// [`NotPlain`] says who gets the packet instead.
-    #[inline(always)]
-    pub fn claim_v4<O: Octets + ?Sized>(&self, packet: &O) -> Result<ClaimedV4, NotPlain> {
-        let octets = packet.load(0).ok_or(PuntReason::Malformed)?;
-        let target = v4_to_v6::claim(self, ipv4::destination(&octets))?;
-        Ok(ClaimedV4 { octets, target })
-    }
-
-    /// Says whether an IPv6 packet is the relay's, for a performer that leaves what is not plain to another one.
-    ///
-    /// # Errors
-    ///
-    /// [`NotPlain`] says who gets the packet instead.
-    #[inline(always)]
-    pub fn claim_v6<O: Octets + ?Sized>(&self, packet: &O) -> Result<ClaimedV6, NotPlain> {
-        let destination = packet.load::<16>(24).ok_or(PuntReason::Malformed)?;
-        v6_to_v4::claim(self, destination.into())?;
-        Ok(ClaimedV6(()))
-    }
-
-    /// Translates an IPv4 packet as [`v4_to_v6`](Self::v4_to_v6) does, if that takes nothing but its headers.
-    ///
-    /// # Errors
-    ///
-    /// [`PuntReason`] says what else it takes.
-    #[inline(always)]
-    pub fn plain_v4_to_v6<O: Octets + ?Sized>(
-        &self,
-        packet: &O,
-        claimed: ClaimedV4,
-    ) -> Result<Rewrite, PuntReason> {
-        let ClaimedV4 { octets, target } = claimed;
-        let v4_to_v6::Target::Mapped(_) = target else {
-            return Err(PuntReason::Refused);
-        };
-        plain::screen_v4(self.policy, packet, &octets)?;
-        plain_verdict(v4_to_v6::translate(self, packet, octets, target))
-    }
-
-    /// Translates an IPv6 packet as [`v6_to_v4`](Self::v6_to_v4) does, if that takes nothing but its headers.
-    ///
-    /// # Errors
-    ///
-    /// [`PuntReason`] says what else it takes.
-    #[inline(always)]
-    pub fn plain_v6_to_v4<O: Octets + ?Sized>(
-        &self,
-        packet: &O,
-        _: ClaimedV6,
-    ) -> Result<Rewrite, PuntReason> {
-        let header = ipv6::Header::parse(packet).map_err(|_| PuntReason::Malformed)?;
-        let upper = plain::screen_v6(self.policy, packet, header.next_header)?;
-        v6_to_v4::check_header(&header).map_err(|_| PuntReason::Refused)?;
-        plain_verdict(v6_to_v4::translate_behind(self, packet, header, upper))
-    }
-
     /// Returns the RFC 6052 form of `address`, unless a rule forbids it.
     #[inline(always)]
     fn embed(&self, address: Ipv4Addr) -> Result<Ipv6Addr, DropReason> {
@@ -205,22 +122,18 @@ impl<'a, N: Network + ?Sized> Translator<'a, N> {
         Ok(())
     }
 
-    /// Says whether `address` is the one that a service itself has, because neither an EAM maps it nor its IPv4 form.
+    /// Says whether `address`, which stands for `embedded`, is the one that a service itself has, because neither an EAM maps it
+    /// nor its IPv4 form.
     ///
     /// RFC 6052, 3.3: "Standard routing preference [...] will then ensure that the IPv6 packets are delivered directly, without
     /// requiring that translators receive the packets and then return them".
     #[inline]
-    fn is_ipv4_translatable(&self, address: Ipv6Addr) -> bool {
+    fn is_ipv4_translatable(&self, address: Ipv6Addr, embedded: Ipv4Addr) -> bool {
         let network = self.network;
-        self.policy
-            .prefix
-            .extract(address)
-            .is_some_and(|extracted| {
-                network.is_ipv4_translatable(extracted)
-                    && !network.is_denied(extracted)
-                    && network.v4_to_v6(extracted).is_none()
-                    && network.v6_to_v4(address).is_none()
-            })
+        network.is_ipv4_translatable(embedded)
+            && !network.is_denied(embedded)
+            && network.v4_to_v6(embedded).is_none()
+            && network.v6_to_v4(address).is_none()
     }
 
     /// Maps an IPv6 address: an EAM takes precedence over RFC 6052 for each address (RFC 7757, 3.3.2).

@@ -129,7 +129,7 @@ pub(super) fn patch<O: Octets + ?Sized>(
             at: field.at,
             // RFC 3828, 3.1: as in UDP, zero would mean that there is no checksum.
             checksum: match upper.protocol {
-                UDP_LITE => never_zero(checksum),
+                UDP_LITE => transport::never_zero(checksum),
                 _ => checksum,
             },
         });
@@ -149,17 +149,8 @@ pub(super) fn patch<O: Octets + ?Sized>(
     Ok(Patch::Checksum {
         at: field.at,
         // RFC 768 and RFC 8200, 8.1: a checksum that comes out as zero is sent as 0xffff.
-        checksum: never_zero(checksum),
+        checksum: transport::never_zero(checksum),
     })
-}
-
-/// Returns the other form of zero for zero: in one's complement both sum up alike.
-#[inline]
-const fn never_zero(checksum: u16) -> u16 {
-    match checksum {
-        0 => 0xffff,
-        checksum => checksum,
-    }
 }
 
 /// Computes the checksum of a UDP packet that has none.
@@ -215,7 +206,7 @@ pub(super) fn echo_patch<O: Octets + ?Sized>(
     // A message of nothing but zeros, as only an ICMPv4 echo reply can be, sums up to zero: its checksum is 0xffff, and
     // no other form verifies. In other echo replies either form does.
     let checksum = match kind {
-        0 => never_zero(checksum),
+        0 => transport::never_zero(checksum),
         _ => checksum,
     };
     Ok(Patch::Icmp { kind, checksum })

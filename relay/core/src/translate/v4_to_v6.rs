@@ -27,16 +27,28 @@ pub(super) fn claim<N: Network + ?Sized>(
     }
     match network.v4_to_v6(destination) {
         Some(mapped) => Ok(Target::Mapped(mapped)),
-        // RFC 7755, 4.10: a service may have an IPv4-translatable address instead of an EAM.
-        None if network.is_ipv4_translatable(destination) && !network.is_denied(destination) => {
-            Ok(match translator.embed(destination) {
-                Ok(embedded) => Target::Mapped(embedded),
-                Err(reason) => Target::Prohibited(reason),
-            })
-        }
-        None if network.is_in_service_pool(destination) => Ok(Target::Unmapped),
-        None => Err(PassReason::NotOurs),
+        None => claim_unmapped(translator, destination),
     }
+}
+
+/// As [`claim`], for a destination without an EAM.
+#[inline(always)]
+pub(super) fn claim_unmapped<N: Network + ?Sized>(
+    translator: &Translator<'_, N>,
+    destination: Ipv4Addr,
+) -> Result<Target, PassReason> {
+    let network = translator.network;
+    // RFC 7755, 4.10: a service may have an IPv4-translatable address instead of an EAM.
+    if network.is_ipv4_translatable(destination) && !network.is_denied(destination) {
+        return Ok(match translator.embed(destination) {
+            Ok(embedded) => Target::Mapped(embedded),
+            Err(reason) => Target::Prohibited(reason),
+        });
+    }
+    if network.is_in_service_pool(destination) {
+        return Ok(Target::Unmapped);
+    }
+    Err(PassReason::NotOurs)
 }
 
 /// Translates a packet that begins with `octets` and whose destination is a `target` of the relay.

@@ -12,29 +12,28 @@ use crate::rewrite::{NetworkHeader, Patch, Rewrite, Split};
 use crate::verdict::{Refusal, Reply, Verdict};
 use crate::wire::ipv6::Obstacle;
 use crate::wire::{Octets, icmp, ipv4, ipv6};
-use core::net::Ipv6Addr;
+use core::net::{Ipv4Addr, Ipv6Addr};
 
 /// The greatest length in octets of an IPv4 packet that is sent without DF (RFC 7915, 5.1).
 pub(super) const MAX_LENGTH_WITHOUT_DF: usize = 1260;
 
-/// Says whether a packet to `destination` is the relay's.
-#[inline]
+/// Says whether a packet to `destination` is the relay's, and what the address stands for by RFC 6052.
+#[inline(always)]
 pub(super) fn claim<N: Network + ?Sized>(
     translator: &Translator<'_, N>,
     destination: Ipv6Addr,
-) -> Result<(), PassReason> {
+) -> Result<Ipv4Addr, PassReason> {
     // Native traffic to a service is none of the relay's business, even though an EAM covers the address.
-    if !translator.policy.prefix.contains(destination) {
-        return Err(PassReason::NotOurs);
-    }
+    let embedded = translator.policy.prefix.extract(destination);
+    let embedded = embedded.ok_or(PassReason::NotOurs)?;
     if translator.network.is_own_v6(destination) {
         return Err(PassReason::OwnAddress);
     }
     // RFC 7915, 5.6: "the destination address is reachable by a more specific route without translation".
-    if translator.is_ipv4_translatable(destination) {
+    if translator.is_ipv4_translatable(destination, embedded) {
         return Err(PassReason::NotOurs);
     }
-    Ok(())
+    Ok(embedded)
 }
 
 /// Translates a packet with this header, whose destination is the relay's.
@@ -44,7 +43,16 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
     packet: &O,
     header: ipv6::Header,
 ) -> Result<Verdict, Refusal> {
-    check_header(&header)?;
+    // RFC 7915, 5.1: "If the translator gets an illegal source address (e.g., ::1, etc.), the translator SHOULD silently
+    // drop the packet."
+    if address::is_illegal_source_v6(header.source) {
+        return Err(DropReason::IllegalSource.into());
+    }
+    // RFC 7915, 5.1: "the translator (as any router) MUST check for zero and send the [...] ICMPv6 "Hop Limit
+    // Exceeded" error."
+    if header.hop_limit <= 1 {
+        return Err(Refusal::Told(DropReason::HopLimit, Reply::TIME_EXCEEDED_V6));
+    }
     // RFC 7915, 5.1: "those IPv6 extension headers MUST be ignored [...] and the packet translated normally".
     let end = ipv6::HEADER_LENGTH + usize::from(header.payload_length);
     let walked = header
@@ -59,34 +67,6 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
             }
             Obstacle::ExtensionInFragment => prohibited(DropReason::ExtensionInFragment),
         })?;
-    translate_behind(translator, packet, header, walked)
-}
-
-/// Checks what the fixed header says.
-#[inline]
-pub(super) fn check_header(header: &ipv6::Header) -> Result<(), Refusal> {
-    // RFC 7915, 5.1: "If the translator gets an illegal source address (e.g., ::1, etc.), the translator SHOULD silently
-    // drop the packet."
-    if address::is_illegal_source_v6(header.source) {
-        return Err(DropReason::IllegalSource.into());
-    }
-    // RFC 7915, 5.1: "the translator (as any router) MUST check for zero and send the [...] ICMPv6 "Hop Limit
-    // Exceeded" error."
-    if header.hop_limit <= 1 {
-        return Err(Refusal::Told(DropReason::HopLimit, Reply::TIME_EXCEEDED_V6));
-    }
-    Ok(())
-}
-
-/// Translates a packet with this header, which is good, and this upper layer.
-#[inline]
-pub(super) fn translate_behind<N: Network + ?Sized, O: Octets + ?Sized>(
-    translator: &Translator<'_, N>,
-    packet: &O,
-    header: ipv6::Header,
-    walked: ipv6::Upper,
-) -> Result<Verdict, Refusal> {
-    let end = ipv6::HEADER_LENGTH + usize::from(header.payload_length);
     let upper = Upper {
         protocol: walked.protocol,
         offset: walked.offset,

@@ -75,6 +75,22 @@ impl Sum {
         )
     }
 
+    /// Adds a number of four octets in host order.
+    ///
+    /// Adding its complement takes the number out again (RFC 1624).
+    #[inline(always)]
+    pub const fn add_long(self, number: u32) -> Self {
+        Self(self.0.wrapping_add(number as u64))
+    }
+
+    /// Adds two numbers of eight octets in host order, such as the halves of an IPv6 address; complements take them out again.
+    #[inline(always)]
+    pub const fn add_halves(self, [first, second]: [u64; 2]) -> Self {
+        let high = (first >> 32).wrapping_add(second >> 32);
+        let low = (first & 0xffff_ffff).wrapping_add(second & 0xffff_ffff);
+        Self(self.0.wrapping_add(high).wrapping_add(low))
+    }
+
     /// Folds the carries in and returns the 16-bit one's complement sum, host order.
     #[inline]
     pub const fn fold(self) -> u16 {

@@ -61,6 +61,17 @@ pub struct Header {
     pub mf: bool,
 }
 
+/// Returns the first eight octets of the header of a whole packet as a number, host order.
+#[inline(always)]
+pub(crate) const fn front(tos: u8, total_length: u16, identification: u16, df: bool) -> u64 {
+    let flags = if df { FLAG_DF } else { 0 };
+    0x45 << 56
+        | (tos as u64) << 48
+        | (total_length as u64) << 32
+        | (identification as u64) << 16
+        | flags as u64
+}
+
 /// What stands in front of the payload of a received packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received {

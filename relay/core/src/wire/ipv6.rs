@@ -44,6 +44,21 @@ pub struct Header {
     pub hop_limit: u8,
 }
 
+/// Returns the first eight octets of a header as a number, host order; the flow label is zero (RFC 7915, 4.1).
+#[inline(always)]
+pub(crate) const fn front(
+    traffic_class: u8,
+    payload_length: u16,
+    next_header: u8,
+    hop_limit: u8,
+) -> u64 {
+    6 << 60
+        | (traffic_class as u64) << 52
+        | (payload_length as u64) << 16
+        | (next_header as u64) << 8
+        | hop_limit as u64
+}
+
 /// Where the extension headers of a packet end, and what is behind them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Upper {

@@ -47,3 +47,12 @@ pub const fn checksum_field(protocol: u8) -> Option<ChecksumField> {
         _ => None,
     }
 }
+
+/// Returns the other form of zero for zero: in one's complement both sum up alike.
+#[inline]
+pub(crate) const fn never_zero(checksum: u16) -> u16 {
+    match checksum {
+        0 => 0xffff,
+        checksum => checksum,
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::address::Prefix;
-use crate::network::AddressMap;
+use crate::network::{AddressMap, Mapped};
 use crate::policy::Policy;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
@@ -18,12 +18,14 @@ struct Surroundings {
 }
 
 impl AddressMap for Surroundings {
-    fn v4_to_v6(&self, address: Ipv4Addr) -> Option<Ipv6Addr> {
-        (address == SERVICE_V4).then_some(SERVICE_V6)
+    fn map_v4(&self, address: Ipv4Addr) -> Option<Mapped<Ipv6Addr>> {
+        let (address, entry) = (address == SERVICE_V4).then_some((SERVICE_V6, 0))?;
+        Some(Mapped { address, entry })
     }
 
-    fn v6_to_v4(&self, address: Ipv6Addr) -> Option<Ipv4Addr> {
-        (address == SERVICE_V6).then_some(SERVICE_V4)
+    fn map_v6(&self, address: Ipv6Addr) -> Option<Mapped<Ipv4Addr>> {
+        let (address, entry) = (address == SERVICE_V6).then_some((SERVICE_V4, 0))?;
+        Some(Mapped { address, entry })
     }
 }
 

@@ -1,0 +1,115 @@
+//! How a plain packet is translated, described in the words that a performer writes.
+//!
+//! Plain packets are those whose translation needs nothing but headers at fixed places; they are most of all packets, and a
+//! [`Rewrite`](crate::Rewrite) of structured headers would cost more to make and to write than the translation itself.
+
+use core::net::{Ipv4Addr, Ipv6Addr};
+
+/// The translation of a plain packet: the words of the new header, and what changes behind it.
+///
+/// Numbers are in host order and are written in network order. There is no padding and no value without a meaning, so that
+/// the description can lie in a BPF map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Plain {
+    /// The new source in halves; an IPv4 address behind zeros.
+    pub source: [u64; 2],
+    /// The new destination in halves; an IPv4 address behind zeros.
+    pub destination: [u64; 2],
+    /// The first eight octets of the new header.
+    pub front: u64,
+    /// In IPv4 the four octets behind these: Time To Live, protocol and header checksum. Zero in IPv6.
+    pub middle: u32,
+    /// Octets of the packet that the new header replaces.
+    pub cut: u32,
+    /// Octets behind the new header; whatever the link added behind them is not sent on.
+    pub payload: u32,
+    /// Offset in octets from the payload's start to a checksum that changes; zero if none does, [`ICMP`](Self::ICMP) if the type
+    /// of an ICMP message changes, too.
+    pub checksum_at: u32,
+    /// The mappings by which source and destination were translated: the number of each plus one, zero for RFC 6052.
+    pub mappings: [u32; 2],
+    /// The new checksum, if one changes.
+    pub checksum: u16,
+    /// The new ICMP type, if it changes.
+    pub icmp_type: u8,
+    /// Type Of Service or Traffic Class of the new header.
+    pub service: u8,
+    /// The version of the new header: 4 or 6.
+    pub version: u32,
+}
+
+const _: () = assert!(size_of::<Plain>() == 72);
+
+impl Plain {
+    /// Value of [`checksum_at`](Self::checksum_at) for an ICMP message, which no other transport has: its type is in front.
+    pub const ICMP: u32 = 2;
+
+    /// Says whether the new header is an IPv6 one.
+    #[inline(always)]
+    pub const fn is_v6(&self) -> bool {
+        self.version == 6
+    }
+
+    /// Returns the new source, if the new header is an IPv4 one.
+    #[inline(always)]
+    pub const fn source_v4(&self) -> Ipv4Addr {
+        let [_, bits] = self.source;
+        Ipv4Addr::from_bits(bits as u32)
+    }
+
+    /// Returns the new destination, if the new header is an IPv4 one.
+    #[inline(always)]
+    pub const fn destination_v4(&self) -> Ipv4Addr {
+        let [_, bits] = self.destination;
+        Ipv4Addr::from_bits(bits as u32)
+    }
+
+    /// Returns the new destination, if the new header is an IPv6 one.
+    #[inline(always)]
+    pub const fn destination_v6(&self) -> Ipv6Addr {
+        let [high, low] = self.destination;
+        Ipv6Addr::from_bits((high as u128) << 64 | low as u128)
+    }
+
+    /// Returns the length of the packet in octets, from the new header on.
+    #[inline(always)]
+    pub const fn length(&self) -> u32 {
+        let header = if self.is_v6() { 40 } else { 20 };
+        self.payload.wrapping_add(header)
+    }
+
+    /// Says whether the packet fits through a next hop that takes `mtu` octets.
+    #[inline(always)]
+    pub const fn fits(&self, mtu: u32) -> bool {
+        // No link has less: RFC 791, 3.2, and RFC 8200, 5.
+        let least = if self.is_v6() { 1280 } else { 68 };
+        let length = self.length();
+        length <= mtu || length <= least
+    }
+
+    /// Returns the octets of an IPv4 header, in three pieces.
+    #[inline(always)]
+    pub const fn header_v4(&self) -> ([u8; 8], [u8; 8], [u8; 4]) {
+        let ([_, source], [_, destination]) = (self.source, self.destination);
+        let second = (self.middle as u64) << 32 | source;
+        (
+            self.front.to_be_bytes(),
+            second.to_be_bytes(),
+            (destination as u32).to_be_bytes(),
+        )
+    }
+
+    /// Returns the octets of an IPv6 header.
+    #[inline(always)]
+    pub const fn header_v6(&self) -> [[u8; 8]; 5] {
+        let ([s0, s1], [d0, d1]) = (self.source, self.destination);
+        [
+            self.front.to_be_bytes(),
+            s0.to_be_bytes(),
+            s1.to_be_bytes(),
+            d0.to_be_bytes(),
+            d1.to_be_bytes(),
+        ]
+    }
+}

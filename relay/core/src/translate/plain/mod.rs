@@ -1,0 +1,244 @@
+//! Plain packets: those whose translation needs nothing but their headers, at fixed places.
+//!
+//! They are most of all packets, so they are translated in whole words and described by a [`Plain`]. The rules are those of
+//! [`super::v4_to_v6`] and [`super::v6_to_v4`], where each stands with its clause; whatever they do besides translating a packet
+//! as a whole (dropping, answering, splitting) is left to them. Nothing here asks for a next hop: whether the packet fits
+//! there is for the performer to see ([`Plain::fits`]).
+
+mod v4_to_v6;
+mod v6_to_v4;
+
+use super::{NotPlain, Translator};
+use crate::network::{Mapped, Network};
+use crate::plain::Plain;
+use crate::policy::{Policy, TcpMssClamp};
+use crate::reasons::{PassReason, PuntReason};
+use crate::wire::checksum::Sum;
+use crate::wire::transport::{self, TCP, UDP, UDP_LITE};
+use crate::wire::{Octets, icmp, tcp};
+use core::net::{Ipv4Addr, Ipv6Addr};
+
+/// An IPv4 packet that is the relay's, and what is known of it so far.
+#[derive(Clone, Copy, Debug)]
+pub struct ClaimedV4 {
+    /// The first eight octets.
+    front: u64,
+    /// The next eight: Time To Live, protocol, checksum, source.
+    middle: u64,
+    destination: u32,
+    /// What the destination becomes; `None` if that is for others to say.
+    target: Option<Target<[u64; 2]>>,
+}
+
+/// An IPv6 packet that is the relay's, and what is known of it so far.
+#[derive(Clone, Copy, Debug)]
+pub struct ClaimedV6 {
+    /// The first eight octets.
+    front: u64,
+    source: [u64; 2],
+    destination: [u64; 2],
+    /// What the destination stands for by RFC 6052.
+    embedded: Ipv4Addr,
+}
+
+/// What an address becomes, and the number plus one of the mapping by which it does; zero for RFC 6052.
+#[derive(Clone, Copy, Debug)]
+struct Target<A> {
+    address: A,
+    mapping: u32,
+}
+
+impl<N: Network + ?Sized> Translator<'_, N> {
+    /// Says whether an IPv4 packet is the relay's, for a performer that leaves what is not plain to another one.
+    ///
+    /// # Errors
+    ///
+    /// [`NotPlain`] says who gets the packet instead.
+    #[inline(always)]
+    pub fn claim_v4<O: Octets + ?Sized>(&self, packet: &O) -> Result<ClaimedV4, NotPlain> {
+        v4_to_v6::claim(self, packet)
+    }
+
+    /// Says whether an IPv6 packet is the relay's, for a performer that leaves what is not plain to another one.
+    ///
+    /// # Errors
+    ///
+    /// [`NotPlain`] says who gets the packet instead.
+    #[inline(always)]
+    pub fn claim_v6<O: Octets + ?Sized>(&self, packet: &O) -> Result<ClaimedV6, NotPlain> {
+        v6_to_v4::claim(self, packet)
+    }
+
+    /// Translates a claimed IPv4 packet as [`v4_to_v6`](Self::v4_to_v6) does, if that takes nothing but its headers.
+    ///
+    /// # Errors
+    ///
+    /// [`PuntReason`] says what else it takes.
+    #[inline(always)]
+    pub fn plain_v4_to_v6<O: Octets + ?Sized>(
+        &self,
+        packet: &O,
+        claimed: ClaimedV4,
+    ) -> Result<Plain, PuntReason> {
+        v4_to_v6::translate(self, packet, claimed)
+    }
+
+    /// Translates a claimed IPv6 packet as [`v6_to_v4`](Self::v6_to_v4) does, if that takes nothing but its headers.
+    ///
+    /// # Errors
+    ///
+    /// [`PuntReason`] says what else it takes.
+    #[inline(always)]
+    pub fn plain_v6_to_v4<O: Octets + ?Sized>(
+        &self,
+        packet: &O,
+        claimed: ClaimedV6,
+    ) -> Result<Plain, PuntReason> {
+        v6_to_v4::translate(self, packet, claimed)
+    }
+
+    /// Returns the RFC 6052 form of an address.
+    #[inline(always)]
+    fn embedded(&self, address: Ipv4Addr) -> Result<Target<[u64; 2]>, PuntReason> {
+        let embedded = self.embed(address).map_err(|_| PuntReason::Refused)?;
+        Ok(Target {
+            address: halves(embedded),
+            mapping: 0,
+        })
+    }
+}
+
+impl Target<[u64; 2]> {
+    #[inline(always)]
+    fn by_eam(mapped: Mapped<Ipv6Addr>) -> Self {
+        Self {
+            address: halves(mapped.address),
+            mapping: mapped.entry.wrapping_add(1),
+        }
+    }
+}
+
+impl Target<Ipv4Addr> {
+    #[inline(always)]
+    fn by_eam(mapped: Mapped<Ipv4Addr>) -> Self {
+        Self {
+            address: mapped.address,
+            mapping: mapped.entry.wrapping_add(1),
+        }
+    }
+}
+
+/// What changes in a payload, in the terms of [`Plain`].
+struct Change {
+    checksum_at: u32,
+    checksum: u16,
+    icmp_type: u8,
+}
+
+impl Change {
+    const NONE: Self = Self {
+        checksum_at: 0,
+        checksum: 0,
+        icmp_type: 0,
+    };
+}
+
+/// Returns what changes in a payload that is no ICMP message. `difference` is what new addresses add to the sum that the
+/// checksum covers, less the old ones.
+#[inline(always)]
+fn change<O: Octets + ?Sized>(
+    policy: &Policy,
+    packet: &O,
+    offset: usize,
+    length: u32,
+    protocol: u8,
+    difference: Sum,
+) -> Result<Change, PuntReason> {
+    let Some(field) = transport::checksum_field(protocol) else {
+        return Ok(Change::NONE);
+    };
+    if length < field.header_length as u32 {
+        return Err(PuntReason::Malformed);
+    }
+    // The options of a segment that opens a connection may have to be changed.
+    if protocol == TCP && policy.tcp_mss_clamp != TcpMssClamp::Off {
+        let [flags] = load(packet, offset.wrapping_add(tcp::FLAGS))?;
+        if flags & tcp::SYN != 0 {
+            return Err(PuntReason::SegmentSize);
+        }
+    }
+    let received = u16::from_be_bytes(load(packet, offset.wrapping_add(field.at))?);
+    // It may need one, over all of the packet.
+    if protocol == UDP && received == 0 {
+        return Err(PuntReason::UdpZeroChecksum);
+    }
+    let checksum = difference.remove_word(received).checksum();
+    Ok(Change {
+        checksum_at: field.at as u32,
+        checksum: match protocol {
+            UDP | UDP_LITE => transport::never_zero(checksum),
+            _ => checksum,
+        },
+        icmp_type: 0,
+    })
+}
+
+/// Returns what changes in an ICMP message: its type becomes that of `types` which stands at the place of its kind, for requests
+/// and replies. `difference` is what the new pseudo-header adds to the sum that the checksum covers, less the old one.
+#[inline(always)]
+fn echo_change<O: Octets + ?Sized>(
+    packet: &O,
+    offset: usize,
+    length: u32,
+    sort: fn(u8) -> icmp::Kind,
+    [request, reply]: [u8; 2],
+    difference: Sum,
+) -> Result<Change, PuntReason> {
+    if length < icmp::HEADER_LENGTH as u32 {
+        return Err(PuntReason::Malformed);
+    }
+    let [old, _, c0, c1] = load(packet, offset)?;
+    let new = match sort(old) {
+        icmp::Kind::EchoRequest => request,
+        icmp::Kind::EchoReply => reply,
+        // An error quotes a packet that has to be translated, too.
+        icmp::Kind::Error | icmp::Kind::Other => return Err(PuntReason::Icmp),
+    };
+    let checksum = difference
+        .remove_word(u16::from_be_bytes([c0, c1]))
+        .remove_word(u16::from(old) << 8)
+        .add_word(u16::from(new) << 8)
+        .checksum();
+    Ok(Change {
+        checksum_at: Plain::ICMP,
+        checksum: match new {
+            icmp::ECHO_REPLY_V4 => transport::never_zero(checksum),
+            _ => checksum,
+        },
+        icmp_type: new,
+    })
+}
+
+#[inline(always)]
+fn load<const N: usize, O: Octets + ?Sized>(packet: &O, at: usize) -> Result<[u8; N], PuntReason> {
+    packet.load(at).ok_or(PuntReason::Malformed)
+}
+
+/// Returns an address in halves, host order.
+#[inline(always)]
+fn halves(address: Ipv6Addr) -> [u64; 2] {
+    let bits = address.to_bits();
+    [(bits >> 64) as u64, bits as u64]
+}
+
+/// Returns the address with these halves.
+#[inline(always)]
+fn address_v6([high, low]: [u64; 2]) -> Ipv6Addr {
+    Ipv6Addr::from_bits((high as u128) << 64 | low as u128)
+}
+
+/// Says who else gets a packet whose destination the tables do not translate.
+#[inline(always)]
+fn pass(reason: PassReason) -> NotPlain {
+    NotPlain::Pass(reason)
+}

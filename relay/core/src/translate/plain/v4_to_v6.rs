@@ -1,0 +1,180 @@
+//! Plain packets from IPv4 to IPv6: the rules of [`crate::translate::v4_to_v6`].
+
+use super::{
+    Change, ClaimedV4, NotPlain, Target, Translator, change, echo_change, halves, load, pass,
+};
+use crate::address::{is_illegal_destination_v4, is_illegal_source_v4};
+use crate::network::Network;
+use crate::plain::Plain;
+use crate::policy::{AtomicFragments, Hairpin};
+use crate::reasons::{PassReason, PuntReason};
+use crate::translate::v4_to_v6::{self as rules, check_protocol};
+use crate::wire::checksum::Sum;
+use crate::wire::{Octets, icmp, ipv4, ipv6};
+use core::net::Ipv4Addr;
+
+/// Version 4 and a header of five words: one without options.
+const VERSION_WITHOUT_OPTIONS: u64 = 0x45;
+/// In the first eight octets, the More Fragments flag and the fragment offset: zeros in a whole packet.
+const FRAGMENT_FIELDS: u64 = 0x3fff;
+/// In the first eight octets, the Don't Fragment flag.
+const DF: u64 = 0x4000;
+
+#[inline(always)]
+pub(super) fn claim<N: Network + ?Sized, O: Octets + ?Sized>(
+    translator: &Translator<'_, N>,
+    packet: &O,
+) -> Result<ClaimedV4, NotPlain> {
+    let octets = load::<{ ipv4::HEADER_LENGTH }, O>(packet, 0)?;
+    let (words, rest) = octets.as_chunks::<8>();
+    let ([front, middle], Some(last)) = (words, rest.first_chunk()) else {
+        return Err(PuntReason::Malformed.into());
+    };
+    let destination = u32::from_be_bytes(*last);
+    let claimed = ClaimedV4 {
+        front: u64::from_be_bytes(*front),
+        middle: u64::from_be_bytes(*middle),
+        destination,
+        target: None,
+    };
+    let (network, destination) = (translator.network, Ipv4Addr::from_bits(destination));
+    if network.is_own_v4(destination) {
+        return Err(pass(PassReason::OwnAddress));
+    }
+    if let Some(mapped) = network.map_service_v4(destination) {
+        let target = Some(Target::<[u64; 2]>::by_eam(mapped));
+        return Ok(ClaimedV4 { target, ..claimed });
+    }
+    Ok(match rules::claim_unmapped(translator, destination)? {
+        rules::Target::Mapped(address) => ClaimedV4 {
+            target: Some(Target {
+                address: halves(address),
+                mapping: 0,
+            }),
+            ..claimed
+        },
+        rules::Target::Prohibited(_) | rules::Target::Unmapped => claimed,
+    })
+}
+
+#[inline(always)]
+pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
+    translator: &Translator<'_, N>,
+    packet: &O,
+    claimed: ClaimedV4,
+) -> Result<Plain, PuntReason> {
+    let ClaimedV4 { front, middle, .. } = claimed;
+    let target = claimed.target.ok_or(PuntReason::Refused)?;
+    if front >> 56 != VERSION_WITHOUT_OPTIONS {
+        return Err(PuntReason::Options);
+    }
+    if front & FRAGMENT_FIELDS != 0 {
+        return Err(PuntReason::Fragment);
+    }
+    let total_length = (front >> 32) as u16;
+    let Some(payload) = total_length.checked_sub(ipv4::HEADER_LENGTH as u16) else {
+        return Err(PuntReason::Malformed);
+    };
+    if usize::from(total_length) > packet.len() {
+        return Err(PuntReason::Malformed);
+    }
+    let (old_source, old_destination) = (middle as u32, claimed.destination);
+    let header = Sum::ZERO
+        .add_halves([front, middle])
+        .add_long(old_destination);
+    let (ttl, protocol) = ((middle >> 56) as u8, (middle >> 48) as u8);
+    let (source, destination) = (
+        Ipv4Addr::from_bits(old_source),
+        Ipv4Addr::from_bits(old_destination),
+    );
+    if header.fold() != 0xffff
+        || ttl <= 1
+        || is_illegal_source_v4(source)
+        || is_illegal_destination_v4(destination)
+    {
+        return Err(PuntReason::Refused);
+    }
+    let source = map_source(translator, source)?;
+
+    let payload = u32::from(payload);
+    let difference = Sum::ZERO
+        .add_halves(source.address)
+        .add_halves(target.address)
+        .add_long(!old_source)
+        .add_long(!old_destination);
+    let (next_header, change) = if protocol == icmp::PROTOCOL_V4 {
+        // In IPv6, the checksum covers a pseudo-header.
+        let pseudo_header = Sum::ZERO
+            .add_halves(source.address)
+            .add_halves(target.address)
+            .add_long(payload)
+            .add_word(u16::from(icmp::PROTOCOL_V6));
+        let types = [icmp::ECHO_REQUEST_V6, icmp::ECHO_REPLY_V6];
+        let change = echo_change(
+            packet,
+            ipv4::HEADER_LENGTH,
+            payload,
+            icmp::kind_v4,
+            types,
+            pseudo_header,
+        )?;
+        (icmp::PROTOCOL_V6, change)
+    } else {
+        check_protocol(protocol).map_err(|_| PuntReason::Refused)?;
+        let at = ipv4::HEADER_LENGTH;
+        let policy = translator.policy;
+        (
+            protocol,
+            change(policy, packet, at, payload, protocol, difference)?,
+        )
+    };
+    let Change {
+        checksum_at,
+        checksum,
+        icmp_type,
+    } = change;
+
+    let service = translator.policy.traffic_class.apply((front >> 48) as u8);
+    let plain = Plain {
+        source: source.address,
+        destination: target.address,
+        front: ipv6::front(service, payload as u16, next_header, ttl.wrapping_sub(1)),
+        middle: 0,
+        cut: ipv4::HEADER_LENGTH as u32,
+        payload,
+        checksum_at,
+        mappings: [source.mapping, target.mapping],
+        checksum,
+        icmp_type,
+        service,
+        version: 6,
+    };
+    if front & DF == 0 && needs_fragment_header(translator, &plain) {
+        return Err(PuntReason::Length);
+    }
+    Ok(plain)
+}
+
+/// Says whether a packet that came as IPv4 without DF has to say so, or has to be split.
+#[inline(always)]
+pub(super) fn needs_fragment_header<N: Network + ?Sized>(
+    translator: &Translator<'_, N>,
+    plain: &Plain,
+) -> bool {
+    let policy = translator.policy;
+    policy.atomic_fragments == AtomicFragments::On || plain.length() > policy.lowest_ipv6_mtu
+}
+
+#[inline(always)]
+fn map_source<N: Network + ?Sized>(
+    translator: &Translator<'_, N>,
+    source: Ipv4Addr,
+) -> Result<Target<[u64; 2]>, PuntReason> {
+    match translator.policy.hairpin {
+        Hairpin::Simple => translator.embedded(source),
+        Hairpin::Intrinsic | Hairpin::Off => match translator.network.map_v4(source) {
+            Some(mapped) => Ok(Target::<[u64; 2]>::by_eam(mapped)),
+            None => translator.embedded(source),
+        },
+    }
+}
