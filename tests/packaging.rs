@@ -1,7 +1,7 @@
 //! What is shipped beside the program fits it: alerts, the dashboard, the service, and what the metrics are called.
 
 use relay::control::snapshot::{Generation, Interface, Limit, Queue, Reloads, Snapshot};
-use relay::control::{Health, Process, ProcessFigures, exposition};
+use relay::control::{Format, Health, Process, ProcessFigures, exposition};
 use relay::stats::{QueueCounters, Totals};
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,7 +21,7 @@ fn read(name: &str) -> String {
 }
 
 /// Returns the metrics of a relay with an interface of an awkward name.
-fn metrics() -> String {
+fn metrics(format: Format) -> String {
     let snapshot = Snapshot {
         uptime: Duration::from_secs(1),
         generation: Generation {
@@ -57,7 +57,8 @@ fn metrics() -> String {
     let process = Process {
         started: SystemTime::now(),
     };
-    exposition(&snapshot, &Health::new(), &process, &ProcessFigures::read())
+    let figures = ProcessFigures::default();
+    exposition(format, &snapshot, &Health::new(), &process, &figures)
 }
 
 /// Runs a program with input; `None`, and loudly, if it is not installed.
@@ -95,7 +96,7 @@ fn mentioned(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn metrics_are_what_prometheus_likes() {
-    let text = metrics();
+    let text = metrics(Format::Text);
     if let Some(output) = tool("promtool", &["check", "metrics"], &text, "prometheus") {
         assert!(
             output.status.success() && said(&output).trim().is_empty(),
@@ -116,9 +117,61 @@ fn metrics_are_what_prometheus_likes() {
     );
 }
 
+/// Reads OpenMetrics from its input, more strictly than Prometheus, and prints name, type, unit and number of samples of each family.
+const PARSER: &str = "
+import sys
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+for family in text_string_to_metric_families(sys.stdin.read()):
+    print(family.name, family.type, family.unit or '-', len(family.samples))
+";
+
+#[test]
+fn openmetrics_are_what_their_own_parser_likes() {
+    let text = metrics(Format::OpenMetrics);
+    // Debian's own, whose packages these are.
+    let python = "/usr/bin/python3";
+    let is_there = tool(python, &["-c", "import prometheus_client"], "", "python3");
+    if is_there.is_none_or(|output| !output.status.success()) {
+        return tests::skip(
+            "prometheus_client is not installed (Debian package python3-prometheus-client)",
+        );
+    }
+    let output = tool(python, &["-c", PARSER], &text, "python3").unwrap();
+    assert!(output.status.success(), "{}\n{text}", said(&output));
+    let families = said(&output);
+    for family in [
+        "siit_relay_build info - 1",
+        "siit_relay_interface info - 1",
+        "siit_relay_uptime_seconds gauge seconds 1",
+        "siit_relay_interface_mtu_bytes gauge bytes 1",
+        "siit_relay_reloads counter - 2",
+        "siit_relay_queue_received_frames counter - 1",
+        "process_cpu_seconds counter seconds 1",
+        "process_resident_memory_bytes gauge bytes 1",
+    ] {
+        assert!(
+            families.lines().any(|line| line == family),
+            "{family}: {families}"
+        );
+    }
+}
+
+#[test]
+fn both_formats_tell_the_same() {
+    let samples = |format| {
+        let text = metrics(format);
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        // Times differ.
+        let steady = lines.filter(|line| !line.contains("time") && !line.contains("_age_"));
+        steady.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(samples(Format::Text), samples(Format::OpenMetrics));
+    assert!(samples(Format::Text).len() > 100);
+}
+
 #[test]
 fn alerts_and_dashboard_name_metrics_that_exist() {
-    let there: BTreeSet<String> = metrics()
+    let there: BTreeSet<String> = metrics(Format::Text)
         .lines()
         .filter_map(|line| Some(line.strip_prefix("# TYPE ")?.split(' ').next()?.to_owned()))
         .collect();
@@ -132,7 +185,7 @@ fn alerts_and_dashboard_name_metrics_that_exist() {
 
 #[test]
 fn reasons_in_alerts_exist() {
-    let text = metrics();
+    let text = metrics(Format::Text);
     for line in read("prometheus/alerts.yaml").lines() {
         for label in ["reason=~\"", "verdict=\""] {
             let Some((_, rest)) = line.split_once(label) else {
@@ -231,7 +284,7 @@ fn page() -> String {
         page += &format!("| `{name}` | {description} |\n");
     }
     page += "\n## Other metrics\n\n| metric | meaning |\n|---|---|\n";
-    let text = metrics();
+    let text = metrics(Format::Text);
     for line in text.lines().filter_map(|line| line.strip_prefix("# HELP ")) {
         let (name, help) = line.split_once(' ').unwrap();
         let is_counter = name.starts_with("siit_relay_") && name.ends_with("_total");

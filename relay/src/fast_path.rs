@@ -7,14 +7,19 @@
 //! A program that translates stays on its interfaces when the process ends, if there is a place to pin it, and the next
 //! process begins by putting its own there. What needs a worker is lost meanwhile, and counted as that.
 
+mod prepare;
+mod wiring;
+
+pub use prepare::{Wishes, prepare};
+pub use wiring::{Attachment, Wiring};
+
 use crate::config::XdpMode;
-use crate::driver::bpf::{AttachedMode, BpfError, Generation, XdpProgram};
+use crate::driver::bpf::{AttachedMode, BpfError, XdpProgram};
 use crate::driver::pins::{self, Pins};
 use crate::driver::xdp_counters::XdpCounters;
 use crate::tables::Tables;
 use aya::maps::Map;
-use eam_tables::layout::{self, Egress, List, Memory, Settings, State, Work};
-use ipnet::Ipv4Net;
+use eam_tables::layout::{self, Egress, Memory, State};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -25,17 +30,6 @@ use tracing::{info, warn};
 pub const GRACE: Duration = Duration::from_secs(1);
 /// How long the program remembers an answer of the kernel at most, in the kernel's jiffies: a second or more.
 const PATIENCE: u32 = 1000;
-
-/// What the operator wants of the program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wishes {
-    /// What to do with plain packets.
-    pub work: Work,
-    /// The most that a packet may have on each side, in octets, whatever the interfaces say.
-    pub mtu_v4: Option<u32>,
-    /// As for IPv4.
-    pub mtu_v6: Option<u32>,
-}
 
 /// The program in force.
 pub struct FastPath {
@@ -70,6 +64,26 @@ struct Known {
     state: State,
 }
 
+impl Known {
+    /// Tells a program, whose tables are these, all that is known.
+    fn tell(&mut self, program: &mut XdpProgram, tables: &Tables) -> Result<(), BpfError> {
+        for (index, port) in &self.ports {
+            program.set_port(*index, port)?;
+        }
+        for (index, socket) in &self.sockets {
+            program.set_socket(*index, socket)?;
+        }
+        for address in &self.own {
+            program.set_own(*address, true)?;
+        }
+        for (index, egress) in &self.egresses {
+            program.set_egress(*index, Some(egress))?;
+        }
+        [self.state.own_v4, self.state.own_v6] = covered(tables, &self.own);
+        program.set_state(&self.state)
+    }
+}
+
 impl FastPath {
     /// Begins with the program of the first generation, which is attached to nothing yet.
     pub fn new(program: XdpProgram, pins: Option<Pins>) -> Self {
@@ -102,6 +116,11 @@ impl FastPath {
         Ok(())
     }
 
+    /// Has later programs know nothing of an interface that has gone, with which the kernel would refuse them.
+    pub fn forget_port(&mut self, interface_index: u32) {
+        self.known.ports.remove(&interface_index);
+    }
+
     /// Puts an AF_XDP socket at an index, as [`layout::Port::socket`] counts.
     ///
     /// # Errors
@@ -115,6 +134,12 @@ impl FastPath {
         self.program.set_socket(index, &socket)?;
         self.known.sockets.insert(index, socket);
         Ok(())
+    }
+
+    /// Closes what is known of sockets, so that others can be bound in their places. The kernel takes a socket out of the map when
+    /// nobody has it open.
+    pub fn forget_sockets(&mut self) {
+        self.known.sockets.clear();
     }
 
     /// Attaches the program to an interface; says in which mode.
@@ -259,29 +284,21 @@ impl FastPath {
     ///
     /// [`BpfError`] if the kernel refuses; the old generation stays in force then, wherever it was.
     pub fn publish(&mut self, mut program: XdpProgram, tables: &Tables) -> Result<(), BpfError> {
-        let known = &mut self.known;
-        for (index, port) in &known.ports {
-            program.set_port(*index, port)?;
-        }
-        for (index, socket) in &known.sockets {
-            program.set_socket(*index, socket)?;
-        }
-        for address in &known.own {
-            program.set_own(*address, true)?;
-        }
-        for (index, egress) in &known.egresses {
-            program.set_egress(*index, Some(egress))?;
-        }
-        [known.state.own_v4, known.state.own_v6] = covered(tables, &known.own);
-        program.set_state(&known.state)?;
-        program.take_over(&mut self.program)?;
+        self.known.tell(&mut program, tables)?;
+        let everywhere: Vec<u32> = self.program.interfaces().collect();
+        program.take_over(&mut self.program, &everywhere)?;
+        self.succeed(program);
+        Ok(())
+    }
+
+    /// Puts a program in force that is attached already, and has it stay if it may.
+    fn succeed(&mut self, program: XdpProgram) {
         let old = std::mem::replace(&mut self.program, program);
         self.retired.push((Instant::now(), old));
         // The generation is in force: what follows must not make anybody believe that the one before is.
         if let Err(error) = self.keep() {
             warn!("{error}; the XDP program may end with this relay");
         }
-        Ok(())
     }
 
     /// Returns the neighbours, by interface index and address, to which frames have gone since the last call, nearly.
@@ -390,53 +407,6 @@ impl FastPath {
         removed?;
         counters
     }
-}
-
-/// Loads the program of a generation, which takes a while if there are many mappings. It is attached to nothing yet.
-///
-/// If the kernel refuses a program that translates, one that leaves all to the workers takes its place, and the log says so.
-///
-/// # Errors
-///
-/// [`BpfError`] says what the kernel or the process lacks.
-pub fn prepare(tables: &Tables, wishes: Wishes) -> Result<XdpProgram, BpfError> {
-    let lists = lists(tables);
-    let with = |work| Generation {
-        settings: Settings {
-            mtu_v4: wishes.mtu_v4.unwrap_or(u32::MAX),
-            mtu_v6: wishes.mtu_v6.unwrap_or(u32::MAX),
-            ..Settings::new(&tables.policy, work)
-        },
-        eam: &tables.eam,
-        tally: &tables.tally,
-        lists: &lists,
-    };
-    match XdpProgram::load(&with(wishes.work)) {
-        Err(BpfError::Refused(error)) if wishes.work != Work::Steer => {
-            let error = BpfError::Refused(error);
-            warn!("{error}; every packet goes to the workers instead, as with `fast_path: af_xdp`");
-            XdpProgram::load(&with(Work::Steer))
-        }
-        outcome => outcome,
-    }
-}
-
-/// Returns the prefixes of all lists, each with the sum of the numbers of the lists that contain it.
-fn lists(tables: &Tables) -> Vec<(Ipv4Net, u32)> {
-    let lists = [
-        (&tables.ipv4_translatable, List::Translatable),
-        (&tables.service_pools, List::ServicePool),
-        (&tables.denylist4, List::Denied),
-    ];
-    let prefixes: BTreeSet<Ipv4Net> = lists.iter().flat_map(|(set, _)| set.iter()).collect();
-    let numbers = |prefix: &Ipv4Net| {
-        let holds = lists.iter().filter(|(set, _)| set.contains_prefix(*prefix));
-        holds.map(|(_, list)| list.number()).sum()
-    };
-    prefixes
-        .iter()
-        .map(|prefix| (*prefix, numbers(prefix)))
-        .collect()
 }
 
 /// Says whether the tables cover one of the machine's own addresses, of either family: 0 or 1.

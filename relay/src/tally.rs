@@ -216,10 +216,8 @@ impl Tally {
                 Some(number) => before.tally.get(*number as usize),
             },
         };
-        for parts in [self.parts.as_ref(), self.program.get()] {
-            if let Some(parts) = parts {
-                count.add(&sum(parts, self.mappings, mapping));
-            }
+        for parts in self.parts.iter().chain(self.program.get()) {
+            count.add(&sum(parts, self.mappings, mapping));
         }
         count
     }

@@ -8,6 +8,7 @@
 mod long;
 mod rings;
 mod shared;
+mod sockets;
 mod wait;
 
 pub use shared::Shared;
@@ -37,8 +38,8 @@ use wait::Publication;
 const BATCH: u32 = 64;
 /// A socket of a worker, and the port that it belongs to.
 pub struct PortSocket {
-    /// The position of the interface in the configuration.
-    pub port: usize,
+    /// The position of the interface in the configuration; `None` if it is to go, and only what has come in by it is of interest.
+    pub port: Option<usize>,
     /// The socket.
     pub socket: Socket,
 }
@@ -64,6 +65,8 @@ pub struct Worker {
     counters: WorkerCounters,
     /// By socket.
     queues: Vec<QueueCounters>,
+    /// What was counted by sockets that have gone, where the worker's counters are sums over its sockets.
+    gone: WorkerCounters,
     published: Arc<Mutex<Published>>,
     /// The number of the generation by which the worker translates.
     generation: Arc<AtomicU64>,
@@ -85,14 +88,9 @@ impl Worker {
         requests: Sender<Request>,
         wait: Wait,
     ) -> Result<Self, Error> {
-        let sender = |port| {
-            sockets
-                .iter()
-                .position(|socket: &PortSocket| socket.port == port)
-        };
         let mut worker = Self {
             number: 0,
-            senders: (0..ports).map(sender).collect(),
+            senders: sockets::senders(&sockets, ports),
             outgoing: sockets
                 .iter()
                 .map(|_| Vec::with_capacity(2 * BATCH as usize))
@@ -106,6 +104,7 @@ impl Worker {
             requests,
             has_requested: false,
             counters: WorkerCounters::default(),
+            gone: WorkerCounters::default(),
             published: Arc::default(),
             generation: Arc::default(),
         };
@@ -130,12 +129,13 @@ impl Worker {
         &self.sockets
     }
 
-    /// Works until told to stop. Workers that run at the same time have different numbers, below the number of processors.
+    /// Works until told to stop. Afterwards it is at rest and can be told to work again. Workers that run at the same time have
+    /// different numbers, below the number of processors.
     ///
     /// # Errors
     ///
     /// A socket failed in a way that nobody has foreseen.
-    pub fn run(mut self, shared: &Shared, number: usize) -> Result<(), Error> {
+    pub fn run(&mut self, shared: &Shared, number: usize) -> Result<(), Error> {
         self.number = number;
         let mut tables = Cache::new(&shared.tables);
         let mut live = Cache::new(&shared.live);
@@ -328,10 +328,10 @@ impl Worker {
     /// Puts the counters where others can read them.
     fn publish(&mut self) {
         let counters = &mut self.counters;
-        counters.lost_receive_full = 0;
-        counters.lost_receive_refused = 0;
-        counters.empty_fill_ring = 0;
-        counters.invalid_descriptors = 0;
+        counters.lost_receive_full = self.gone.lost_receive_full;
+        counters.lost_receive_refused = self.gone.lost_receive_refused;
+        counters.empty_fill_ring = self.gone.empty_fill_ring;
+        counters.invalid_descriptors = self.gone.invalid_descriptors;
         for (PortSocket { socket, .. }, queue) in self.sockets.iter().zip(&mut self.queues) {
             let errors = socket.descriptor_errors();
             counters.invalid_descriptors += errors.receive + errors.completion + errors.empty;

@@ -90,13 +90,17 @@ fn keys_change_or_are_named() {
     let mut daemon = lab.start("");
     let config = fs::read_to_string(lab.path("relay.yaml")).unwrap();
     let config = config.replace("2001:db8:46::/96", "2001:db8:48::/96")
-        + "service_pools: [192.0.2.0/24]\nicmp: { own: { ipv4: 203.0.113.99 }, rate: 7 }\nworkers: { cpus: [0] }\n";
+        + "service_pools: [192.0.2.0/24]\nicmp: { own: { ipv4: 203.0.113.99 }, rate: 7 }\n";
+    let config = config.replace("metrics: off }", "metrics: off, group: 0 }");
     fs::write(lab.path("relay.yaml"), config).unwrap();
     lab.server
         .add_route(&relay::lab::Route::to(net("2001:db8:48::/96")).via(crate::lab::SOUTH.into()))
         .unwrap();
     let change = ask(&lab, "reload");
-    assert_eq!(change["needs_restart"], serde_json::json!(["workers.cpus"]));
+    assert_eq!(
+        change["needs_restart"],
+        serde_json::json!(["control.group"])
+    );
     // The new prefix is in force, both ways.
     assert_eq!(ping(&lab.client, SERVICE.into(), 20, INTERVAL).count, 20);
     assert_eq!(
@@ -124,17 +128,18 @@ fn a_hangup_signal_reloads() {
 #[test]
 fn watched_files_reload_by_themselves() {
     let Some(lab) = lab() else { return };
-    let mut daemon = lab.start(&format!(
-        "control: {{ socket: {:?}, metrics: off, watch: on }}",
-        lab.socket()
-    ));
+    let mut daemon = lab.start("");
+    let config = fs::read_to_string(lab.path("relay.yaml")).unwrap();
+    let watching = config.replace("metrics: off }", "metrics: off, watch: on }");
+    fs::write(lab.path("relay.yaml"), watching).unwrap();
+    assert_eq!(ask(&lab, "reload")["needs_restart"], serde_json::json!([]));
     // By rename, as editors do, and broken first.
     for (text, line) in [
         (
             "eam: [banana]\n",
-            "the files were refused; generation 1 stays in force",
+            "the reload was refused; generation 2 stays in force",
         ),
-        (WITH_OTHER, "generation 2 in force"),
+        (WITH_OTHER, "generation 3 in force"),
     ] {
         fs::write(lab.path("new.yaml"), text).unwrap();
         fs::rename(lab.path("new.yaml"), lab.path("eam.yaml")).unwrap();
@@ -144,7 +149,7 @@ fn watched_files_reload_by_themselves() {
     // What is none of its files is nothing to it.
     fs::write(lab.path("other.yaml"), "x").unwrap();
     std::thread::sleep(Duration::from_millis(700));
-    assert_eq!(ask(&lab, "status")["generation"]["number"], 2);
+    assert_eq!(ask(&lab, "status")["generation"]["number"], 3);
     daemon.stop();
 }
 

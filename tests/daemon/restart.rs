@@ -20,15 +20,21 @@ use std::time::Duration;
 const MOVING: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 
 /// A directory for one lab; nothing stays in it.
-struct Pin(PathBuf);
+pub(crate) struct Pin(PathBuf);
 
 impl Pin {
-    fn new(lab: &Lab) -> Self {
+    pub(crate) fn new(lab: &Lab) -> Self {
         let name = lab.relay.name();
         Self(Path::new("/sys/fs/bpf").join(name))
     }
 
-    fn key(&self) -> String {
+    /// Whether there is a link for an interface of the relay.
+    pub(crate) fn has(&self, lab: &Lab, interface: &str) -> bool {
+        let index = lab.relay.interface_index(interface).unwrap();
+        self.0.join(format!("link-{index}")).exists()
+    }
+
+    pub(crate) fn key(&self) -> String {
         format!("pin: {}\n", self.0.display())
     }
 }

@@ -45,6 +45,23 @@ impl Socket {
     ///
     /// See [`Error`]; whatever was set up is taken down again.
     pub fn bind(umem: &mut Umem, config: &SocketConfig) -> Result<Self, Error> {
+        Self::bind_within(umem, config, BUSY_PATIENCE)
+    }
+
+    /// Like [`bind`](Self::bind), and does not wait for a queue that is busy.
+    ///
+    /// # Errors
+    ///
+    /// As for [`bind`](Self::bind); [`Error::is_busy`] tells those after which it may be tried again.
+    pub fn bind_at_once(umem: &mut Umem, config: &SocketConfig) -> Result<Self, Error> {
+        Self::bind_within(umem, config, Duration::ZERO)
+    }
+
+    fn bind_within(
+        umem: &mut Umem,
+        config: &SocketConfig,
+        patience: Duration,
+    ) -> Result<Self, Error> {
         let sizes = &config.ring_sizes;
         for (ring, size) in [
             (Ring::Fill, sizes.fill),
@@ -84,14 +101,15 @@ impl Socket {
         let tx = map_ring(config, &fd, Ring::Tx, &offsets.tx, sizes.tx)?;
 
         match registered_by {
-            None => umem.set_multi_buffer(bind_first(config, &fd)?),
-            Some(first) => bind_shared(config, &fd, &first)?,
+            None => umem.set_multi_buffer(bind_first(config, &fd, patience)?),
+            Some(first) => bind_shared(config, &fd, &first, patience)?,
         }
         raise_tx_budget(fd.as_fd(), sizes.tx);
         let mode = mode_of(config, &fd)?;
 
         let fd = Arc::new(fd);
-        let socket = umem.enrol(&fd).ok_or_else(|| config.sockets_exhausted())?;
+        let socket = umem.enrol(&fd, (config.interface_index, config.queue));
+        let socket = socket.ok_or_else(|| config.sockets_exhausted())?;
         let rings = Rings {
             socket,
             umem: Arc::clone(umem.mapping()),
@@ -126,12 +144,12 @@ fn map_ring<T: Descriptor>(
 }
 
 /// Binds the socket that registered the UMEM; says whether packets may lie in several chunks (since Linux 6.6).
-fn bind_first(config: &SocketConfig, fd: &OwnedFd) -> Result<bool, Error> {
+fn bind_first(config: &SocketConfig, fd: &OwnedFd, patience: Duration) -> Result<bool, Error> {
     let attempt = |mode: SocketAddrXdpFlags, multi_buffer| {
         let mut flags = mode | SocketAddrXdpFlags::XDP_USE_NEED_WAKEUP;
         flags.set(SocketAddrXdpFlags::XDP_USE_SG, multi_buffer);
         let address = SocketAddrXdp::new(flags, config.interface_index, config.queue);
-        patiently(|| bind(fd, &address)).map(|()| multi_buffer)
+        patiently(patience, || bind(fd, &address)).map(|()| multi_buffer)
     };
     // Kernels and drivers refuse what they cannot do in many ways, so that only the refusal of the least tells. A queue
     // that is busy is busy in every way.
@@ -170,7 +188,12 @@ fn bind_first(config: &SocketConfig, fd: &OwnedFd) -> Result<bool, Error> {
 }
 
 /// Binds a socket to the UMEM that `first` has registered.
-fn bind_shared(config: &SocketConfig, fd: &OwnedFd, first: &OwnedFd) -> Result<(), Error> {
+fn bind_shared(
+    config: &SocketConfig,
+    fd: &OwnedFd,
+    first: &OwnedFd,
+    patience: Duration,
+) -> Result<(), Error> {
     let mode = mode_of(config, first)?;
     let agrees = match config.zero_copy {
         ZeroCopy::Auto => true,
@@ -185,7 +208,7 @@ fn bind_shared(config: &SocketConfig, fd: &OwnedFd, first: &OwnedFd) -> Result<(
         addr: SocketAddrXdp::new(flags, config.interface_index, config.queue),
         shared_umem_fd: first.as_fd(),
     };
-    patiently(|| bind(fd, &address)).map_err(config.failed(Call::BindShared))
+    patiently(patience, || bind(fd, &address)).map_err(config.failed(Call::BindShared))
 }
 
 fn mode_of(config: &SocketConfig, fd: &OwnedFd) -> Result<Mode, Error> {
@@ -198,8 +221,8 @@ fn mode_of(config: &SocketConfig, fd: &OwnedFd) -> Result<Mode, Error> {
 }
 
 /// Repeats `bind` with growing pauses while the kernel says EBUSY.
-fn patiently(mut bind: impl FnMut() -> Result<(), Errno>) -> Result<(), Errno> {
-    let deadline = Instant::now() + BUSY_PATIENCE;
+fn patiently(patience: Duration, mut bind: impl FnMut() -> Result<(), Errno>) -> Result<(), Errno> {
+    let deadline = Instant::now() + patience;
     let (mut pause, longest) = BUSY_PAUSE;
     loop {
         match bind() {

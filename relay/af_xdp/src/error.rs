@@ -87,6 +87,20 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether a queue is held by another socket, or still by one that was closed a moment ago.
+    pub fn is_busy(&self) -> bool {
+        matches!(
+            self,
+            Self::Call {
+                call: Call::BindCopy | Call::BindZeroCopy | Call::BindShared,
+                errno: Errno::BUSY,
+                ..
+            }
+        )
+    }
+}
+
 /// The rings of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ring {

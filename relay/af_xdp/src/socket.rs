@@ -185,7 +185,7 @@ pub struct Statistics {
 /// A bound AF_XDP socket: one queue of one interface.
 ///
 /// Frames that are with the kernel when a socket is dropped stay so in the [`Ledger`](crate::Ledger):
-/// nobody tells when the device has let go of them. Drop sockets and UMEM together.
+/// nobody tells when the device has let go of them. [`Umem::usable`](crate::Umem::usable) says how many are left.
 #[derive(Debug)]
 pub struct Socket {
     fd: Arc<OwnedFd>,

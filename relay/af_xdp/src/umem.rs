@@ -44,6 +44,21 @@ impl ChunkSize {
     }
 }
 
+/// A socket as its UMEM knows it, also when it was dropped.
+#[derive(Debug)]
+struct Enrolled {
+    id: SocketId,
+    /// The interface's index and the queue.
+    place: (u32, u32),
+    socket: Weak<OwnedFd>,
+}
+
+impl Enrolled {
+    fn is_open(&self) -> bool {
+        self.socket.strong_count() > 0
+    }
+}
+
 /// The memory shared with the kernel, cut into chunks of equal size.
 ///
 /// One UMEM serves sockets on any number of interfaces and queues, so that a frame received on one is
@@ -58,7 +73,7 @@ pub struct Umem {
     owners: Box<[Owner]>,
     /// The free chunks, the one used last on top: it is the likeliest to be in a cache.
     free: Vec<u32>,
-    sockets: Vec<Weak<OwnedFd>>,
+    sockets: Vec<Enrolled>,
     sockets_bound: u16,
     /// Whether the sockets take packets that lie in several chunks, as the first of them was bound.
     multi_buffer: bool,
@@ -126,6 +141,20 @@ impl Umem {
     /// Counts the owners of all frames, by a walk over all of them.
     pub fn ledger(&self) -> Ledger {
         Ledger::of(&self.owners)
+    }
+
+    /// Counts the frames that can be used, by a walk over all of them: not those that were with the kernel when their socket was
+    /// dropped. These are free again when another socket is bound to the queue of that one.
+    pub fn usable(&self) -> u32 {
+        let lives = |id| {
+            let mut sockets = self.sockets.iter();
+            sockets.any(|known| known.id == id && known.is_open())
+        };
+        let is_usable = |owner: &&Owner| match owner {
+            Owner::Free | Owner::Worker => true,
+            Owner::Fill(id) | Owner::Transmit(id) => lives(*id),
+        };
+        self.owners.iter().filter(is_usable).count() as u32
     }
 
     /// Lends a free chunk to the kernel for receiving; its address goes on the fill ring of `socket`.
@@ -205,7 +234,7 @@ impl Umem {
 
     /// A bound socket through which the registration can be shared, if one is still open.
     pub(crate) fn registered_by(&self) -> Option<Arc<OwnedFd>> {
-        self.sockets.iter().find_map(Weak::upgrade)
+        self.sockets.iter().find_map(|known| known.socket.upgrade())
     }
 
     /// Whether the sockets take packets that lie in several chunks.
@@ -218,13 +247,41 @@ impl Umem {
         self.multi_buffer = multi_buffer;
     }
 
-    /// Remembers a bound socket and names it; `None` after 65,535 of them.
-    pub(crate) fn enrol(&mut self, socket: &Arc<OwnedFd>) -> Option<SocketId> {
+    /// Remembers a bound socket and names it; `None` after 65,535 of them. `place` is the interface's index and the queue.
+    ///
+    /// The kernel binds no queue before it has let go of all that the socket there had before, so the frames of that one are
+    /// free again.
+    pub(crate) fn enrol(&mut self, socket: &Arc<OwnedFd>, place: (u32, u32)) -> Option<SocketId> {
         let id = SocketId(self.sockets_bound);
         self.sockets_bound = self.sockets_bound.checked_add(1)?;
-        self.sockets.retain(|known| known.strong_count() > 0);
-        self.sockets.push(Arc::downgrade(socket));
+        let has_gone = |known: &mut Enrolled| known.place == place && !known.is_open();
+        let gone: Vec<SocketId> = self
+            .sockets
+            .extract_if(.., has_gone)
+            .map(|known| known.id)
+            .collect();
+        self.recover(&gone);
+        self.sockets.push(Enrolled {
+            id,
+            place,
+            socket: Arc::downgrade(socket),
+        });
         Some(id)
+    }
+
+    /// Takes back all frames that the kernel had for these sockets.
+    fn recover(&mut self, sockets: &[SocketId]) {
+        if sockets.is_empty() {
+            return;
+        }
+        for chunk in 0..self.owners.len() {
+            match self.owners[chunk] {
+                Owner::Fill(id) | Owner::Transmit(id) if sockets.contains(&id) => {
+                    self.set_free(chunk as u32);
+                }
+                Owner::Free | Owner::Worker | Owner::Fill(_) | Owner::Transmit(_) => {}
+            }
+        }
     }
 
     /// Makes the handle of a chunk that nobody or the kernel owned up to here.

@@ -181,6 +181,14 @@ pub(super) fn change(result: &Value, lines: &mut Vec<String>) {
         result["changed"],
         result["kept"],
     ));
+    for (key, what) in [
+        ("interfaces_added", "added"),
+        ("interfaces_removed", "removed"),
+        ("interfaces_changed", "changed"),
+    ] {
+        let names = result[key].as_array().into_iter().flatten();
+        lines.extend(names.map(|name| format!("interface {} {what}", text(name))));
+    }
     let keys = result["needs_restart"].as_array().into_iter().flatten();
     lines.extend(keys.map(|key| format!("`{}` needs a restart; its old value stays", text(key))));
 }

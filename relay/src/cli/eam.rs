@@ -5,6 +5,7 @@ use super::ask::{ask, change, code, present};
 use crate::control::client::Client;
 use crate::control::protocol::Request;
 use clap::Subcommand;
+use relay_core::Direction;
 use serde_json::Value;
 use std::io::Write;
 use std::net::IpAddr;
@@ -105,8 +106,19 @@ fn row(mapping: &Value) -> String {
         Some(name) => format!(" \"{name}\""),
         None => String::new(),
     };
+    let counted = |direction: &str| {
+        let counters = &mapping["counters"][direction];
+        match counters["packets"].as_u64() {
+            None | Some(0) => String::new(),
+            Some(packets) => format!(
+                ", {direction} {packets} packets, {} octets",
+                counters["octets"].as_u64().unwrap_or(0)
+            ),
+        }
+    };
+    let [v4_to_v6, v6_to_v4] = Direction::ALL.map(|direction| counted(direction.name()));
     format!(
-        "{} <-> {}{name} ({})",
+        "{} <-> {}{name} ({}){v4_to_v6}{v6_to_v4}",
         text("ipv4"),
         text("ipv6"),
         text("source")

@@ -1,6 +1,6 @@
 //! What a new configuration changes in a running relay, and what it cannot.
 
-use super::{Config, Interface};
+use super::{Config, ControlPoints};
 
 /// A new configuration, as far as it can take effect without a restart.
 #[derive(Debug)]
@@ -14,8 +14,8 @@ pub struct Change {
 impl Config {
     /// Returns what remains of `next` when the relay that runs with `self` goes on without a restart.
     ///
-    /// Interfaces, workers and what the relay listens on are made once, when it starts. Everything that decides about a
-    /// packet can change.
+    /// What the relay listens on is made once, when it starts, and so is the place where it pins; how workers wait is settled with
+    /// their first sockets. Everything else can change; whether interfaces can be had is not looked at here.
     pub fn changed_to(&self, next: Self) -> Change {
         // Taken apart in full, so that nobody can add a key without deciding about it.
         let Self {
@@ -38,13 +38,10 @@ impl Config {
         // Not from the file: it is drawn when the relay starts.
         policy.identification_key = self.policy.identification_key;
         let restarts = [
-            ("interfaces", !are_same(&self.interfaces, &interfaces)),
             ("pin", self.pin != pin),
             ("control.socket", self.control.socket != control.socket),
             ("control.group", self.control.group != control.group),
             ("control.metrics", self.control.metrics != control.metrics),
-            ("control.watch", self.control.watch != control.watch),
-            ("workers.cpus", self.cpus != cpus),
             ("workers.wait", self.wait != wait),
         ];
         let config = Self {
@@ -54,14 +51,17 @@ impl Config {
             ipv4_translatable,
             service_pools,
             denylist4,
-            interfaces: self.interfaces.clone(),
+            interfaces,
             fast_path,
             forwarding,
             pin: self.pin.clone(),
             mtu,
             icmp,
-            control: self.control.clone(),
-            cpus: self.cpus.clone(),
+            control: ControlPoints {
+                watch: control.watch,
+                ..self.control.clone()
+            },
+            cpus,
             wait: self.wait,
         };
         Change {
@@ -72,24 +72,6 @@ impl Config {
                 .collect(),
         }
     }
-}
-
-/// Compares interfaces without their places in the file.
-fn are_same(one: &[Interface], other: &[Interface]) -> bool {
-    one.len() == other.len()
-        && one.iter().zip(other).all(|(one, other)| {
-            let Interface {
-                name,
-                place: _,
-                xdp,
-                queues,
-                zero_copy,
-            } = one;
-            *name == other.name
-                && *xdp == other.xdp
-                && *queues == other.queues
-                && *zero_copy == other.zero_copy
-        })
 }
 
 #[cfg(test)]
@@ -119,25 +101,21 @@ mod tests {
 
         let next = config(
             "prefix: 2001:db8:47::/96\ninterfaces: [{ name: eth1 }]\n\
-             control: { watch: on, socket: off }\nworkers: { cpus: [0], wait: busy }\n",
+             control: { watch: on, socket: off, group: 0 }\n\
+             workers: { cpus: [0], wait: busy }\npin: off\n",
         );
         let change = running.changed_to(next.clone());
         assert_eq!(
             change.needs_restart,
-            [
-                "interfaces",
-                "control.socket",
-                "control.watch",
-                "workers.cpus",
-                "workers.wait"
-            ]
+            ["pin", "control.socket", "control.group", "workers.wait"]
         );
-        assert_eq!(change.config.interfaces, running.interfaces);
-        assert_eq!(change.config.control, running.control);
-        assert_eq!(
-            (change.config.cpus, change.config.wait),
-            (None, running.wait)
-        );
+        assert_eq!(change.config.pin, running.pin);
+        assert_eq!(change.config.control.socket, running.control.socket);
+        assert_eq!(change.config.control.group, running.control.group);
+        assert_eq!(change.config.wait, running.wait);
+        assert!(change.config.control.watch);
+        assert_eq!(change.config.interfaces, next.interfaces);
+        assert_eq!(change.config.cpus, next.cpus);
         assert_eq!(change.config.policy.prefix, next.policy.prefix);
     }
 }

@@ -77,6 +77,12 @@ pub struct Change {
     pub changed: usize,
     /// Mappings that are as they were.
     pub kept: usize,
+    /// Interfaces that were not the relay's before, by name.
+    pub interfaces_added: Vec<String>,
+    /// Interfaces that are no longer the relay's.
+    pub interfaces_removed: Vec<String>,
+    /// Interfaces that are served in another way, or came back under another number of the kernel's.
+    pub interfaces_changed: Vec<String>,
     /// Keys of the configuration whose new values need a restart; the old ones stay in force.
     pub needs_restart: Vec<String>,
     /// What is doubtful in the files.

@@ -5,8 +5,9 @@ use super::protocol::{Answer, Item, Request};
 use super::snapshot::Snapshot;
 use super::trace::{self, Wanted};
 use crate::fast_path::Departure;
+use crate::tally::Count;
 use eam_tables::Eam;
-use relay_core::AddressMap;
+use relay_core::{AddressMap, Direction};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -97,26 +98,35 @@ fn drain(access: &Access, is_draining: bool) -> Value {
 /// Writes all mappings of the generation in force; a change meanwhile does not show.
 fn list(access: &Access, client: &mut impl Write) -> io::Result<Value> {
     let tables = access.shared.tables.load_full();
-    for eam in tables.eam.entries() {
-        client.write_all(Item::new(mapping(eam)).emit().as_bytes())?;
+    let counts = tables.tally.is_on().then(|| tables.tally.counts());
+    for (number, eam) in tables.eam.entries().iter().enumerate() {
+        let count = counts.as_ref().and_then(|counts| counts.get(number));
+        client.write_all(Item::new(mapping(eam, count)).emit().as_bytes())?;
     }
     Ok(json!({ "generation": tables.generation, "mappings": tables.eam.len() }))
 }
 
 fn get(access: &Access, address: IpAddr) -> Result<Value, Refusal> {
     let tables = access.shared.tables.load();
-    let (found, becomes) = match address {
-        IpAddr::V4(address) => (
-            tables.eam.find_v4(address),
-            tables.eam.v4_to_v6(address).map(IpAddr::V6),
-        ),
-        IpAddr::V6(address) => (
-            tables.eam.find_v6(address),
-            tables.eam.v6_to_v4(address).map(IpAddr::V4),
-        ),
+    let found = match address {
+        IpAddr::V4(address) => {
+            let mapped = tables.eam.map_v4(address);
+            mapped.map(|mapped| (mapped.entry, IpAddr::V6(mapped.address)))
+        }
+        IpAddr::V6(address) => {
+            let mapped = tables.eam.map_v6(address);
+            mapped.map(|mapped| (mapped.entry, IpAddr::V4(mapped.address)))
+        }
     };
-    let eam = found.ok_or_else(|| Refusal::because(format!("no mapping covers {address}")))?;
-    Ok(json!({ "address": address, "becomes": becomes, "mapping": mapping(eam) }))
+    let found = found.and_then(|(number, becomes)| {
+        let eam = tables.eam.entries().get(number as usize)?;
+        Some((number as usize, becomes, eam))
+    });
+    let (number, becomes, eam) =
+        found.ok_or_else(|| Refusal::because(format!("no mapping covers {address}")))?;
+    let count = tables.tally.is_on().then(|| tables.tally.get(number));
+    let mapping = mapping(eam, count.as_ref());
+    Ok(json!({ "address": address, "becomes": becomes, "mapping": mapping }))
 }
 
 /// Says whether a mapping was added at runtime and is in no file: lines of files count from 1.
@@ -124,7 +134,7 @@ pub fn is_runtime(eam: &Eam) -> bool {
     eam.place().line == 0
 }
 
-fn mapping(eam: &Eam) -> Value {
+fn mapping(eam: &Eam, count: Option<&Count>) -> Value {
     let source = match is_runtime(eam) {
         true => "runtime".to_owned(),
         false => eam.place().to_string(),
@@ -134,6 +144,17 @@ fn mapping(eam: &Eam) -> Value {
         "ipv6": eam.ipv6().to_string(),
         "name": eam.name(),
         "source": source,
+        "counters": count.map(|count| {
+            let numbers = |direction| json!({
+                "packets": count.packets(direction),
+                "octets": count.octets(direction),
+            });
+            let [v4_to_v6, v6_to_v4] = Direction::ALL;
+            json!({
+                v4_to_v6.name(): numbers(v4_to_v6),
+                v6_to_v4.name(): numbers(v6_to_v4),
+            })
+        }),
     })
 }
 

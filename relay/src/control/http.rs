@@ -1,7 +1,9 @@
 //! Metrics and health over HTTP: as much of it as Prometheus and load balancers need, one request a connection.
 
+use super::accept;
 use super::access::Access;
-use super::metrics::exposition;
+use super::exposition::Format;
+use super::metrics::{exposition, of_mappings};
 use super::process::{Process, ProcessFigures};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -86,10 +88,12 @@ fn answer(stream: &TcpStream, access: &Access, process: &Process) -> io::Result<
     let request = head.lines().next().unwrap_or_default();
     let mut words = request.split_whitespace();
     let (method, target) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
-    let Response { status, kind, body } = respond(method, target, access, process);
+    let format = accept::choose(values(&head, "accept"));
+    let Response { status, kind, body } = respond(method, target, format, access, process);
     let length = body.len();
+    // What is answered depends on what is accepted.
     let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nVary: Accept\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
     );
     let mut stream = stream;
     stream.write_all(head.as_bytes())?;
@@ -99,8 +103,15 @@ fn answer(stream: &TcpStream, access: &Access, process: &Process) -> io::Result<
     }
 }
 
-/// Reads the head of a request, of which only the first line is of interest; the rest has to be read before the connection is
-/// closed. A client that is slow, or says too much, gets an answer to what it has said.
+/// Returns the values of the headers with a name, which is in small letters.
+fn values<'h>(head: &'h str, name: &str) -> impl Iterator<Item = &'h str> {
+    head.lines().skip(1).filter_map(move |line| {
+        let (key, value) = line.split_once(':')?;
+        key.eq_ignore_ascii_case(name).then(|| value.trim())
+    })
+}
+
+/// Reads the head of a request, all of it, since what is not read when the connection is closed cuts the answer short. A client that is slow, or says too much, gets an answer to what it has said.
 fn read_head(mut stream: &TcpStream) -> io::Result<String> {
     let deadline = Instant::now() + PATIENCE;
     let mut head = Vec::new();
@@ -120,7 +131,13 @@ fn read_head(mut stream: &TcpStream) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&head).into_owned())
 }
 
-fn respond(method: &str, target: &str, access: &Access, process: &Process) -> Response {
+fn respond(
+    method: &str,
+    target: &str,
+    format: Format,
+    access: &Access,
+    process: &Process,
+) -> Response {
     if !matches!(method, "GET" | "HEAD") {
         return Response::text("405 Method Not Allowed", "only GET and HEAD\n");
     }
@@ -131,11 +148,23 @@ fn respond(method: &str, target: &str, access: &Access, process: &Process) -> Re
                 let figures = ProcessFigures::read();
                 Response {
                     status: "200 OK",
-                    kind: "text/plain; version=0.0.4; charset=utf-8",
-                    body: exposition(&snapshot, &access.health, process, &figures),
+                    kind: format.content_type(),
+                    body: exposition(
+                        format,
+                        &snapshot,
+                        &access.shared.tables.load(),
+                        &access.health,
+                        process,
+                        &figures,
+                    ),
                 }
             }
             Err(refusal) => Response::text("503 Service Unavailable", format!("{refusal}\n")),
+        },
+        "/metrics/eam" => Response {
+            status: "200 OK",
+            kind: format.content_type(),
+            body: of_mappings(format, &access.shared.tables.load()),
         },
         "/healthz" if access.health.is_translating() => Response::text("200 OK", "translating\n"),
         "/healthz" | "/readyz" if !access.health.is_translating() => {
@@ -147,7 +176,7 @@ fn respond(method: &str, target: &str, access: &Access, process: &Process) -> Re
         "/readyz" => Response::text("200 OK", "ready\n"),
         _ => Response::text(
             "404 Not Found",
-            "there are /metrics, /healthz and /readyz\n",
+            "there are /metrics, /metrics/eam, /healthz and /readyz\n",
         ),
     }
 }

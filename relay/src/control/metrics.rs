@@ -1,58 +1,22 @@
-//! The metrics, in Prometheus' text format. Names and help of counters come from the one list in [`crate::stats`].
+//! The metrics: what there are, once for every format. Names and help of counters come from the one list in [`crate::stats`].
 
 use super::access::Health;
 use super::answer::timestamp;
+use super::exposition::{Exposition, Format, Kind, Samples};
 use super::process::{Process, ProcessFigures};
 use super::snapshot::Snapshot;
-use std::fmt::{Display, Write};
+use crate::tables::Tables;
+use crate::tally::Count;
+use relay_core::Direction;
+use std::fmt::Display;
 
 /// What the name of every metric of the relay begins with.
 const PREFIX: &str = "siit_relay_";
 
-/// Kinds of metrics.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Counter,
-    Gauge,
-}
-
-/// Writes metrics one after the other.
-#[derive(Default)]
-struct Exposition {
-    text: String,
-}
-
 impl Exposition {
-    /// Begins a metric. The name is without prefix, and without `_total`, which every counter has.
-    fn family(&mut self, name: &str, kind: Kind, help: &str) -> String {
-        self.named(&format!("{PREFIX}{name}"), kind, help)
-    }
-
-    /// Begins a metric whose name is not the relay's.
-    fn named(&mut self, name: &str, kind: Kind, help: &str) -> String {
-        let (name, kind) = match kind {
-            Kind::Counter => (format!("{name}_total"), "counter"),
-            Kind::Gauge => (name.to_owned(), "gauge"),
-        };
-        let help = help.replace('\\', "\\\\").replace('\n', " ");
-        // Writing to memory cannot fail.
-        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-        name
-    }
-
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
-        let labels: Vec<String> = labels
-            .iter()
-            .map(|(label, value)| {
-                let value = value.replace('\\', "\\\\").replace('"', "\\\"");
-                format!("{label}=\"{}\"", value.replace('\n', "\\n"))
-            })
-            .collect();
-        let labels = match labels.is_empty() {
-            true => String::new(),
-            false => format!("{{{}}}", labels.join(",")),
-        };
-        let _ = writeln!(self.text, "{name}{labels} {value}");
+    /// Begins a metric of the relay.
+    fn family(&mut self, name: &str, kind: Kind, help: &str) -> Samples {
+        self.begin(&format!("{PREFIX}{name}"), kind, help)
     }
 
     fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
@@ -61,13 +25,14 @@ impl Exposition {
     }
 
     fn counters(&mut self, snapshot: &Snapshot) {
-        let mut family = ("", String::new());
+        let mut family: Option<(&str, Samples)> = None;
         for counter in snapshot.totals.counters() {
-            if family.0 != counter.metric {
-                let name = self.family(counter.metric, Kind::Counter, counter.help);
-                family = (counter.metric, name);
-            }
-            self.sample(&family.1, &counter.labels, counter.count);
+            let begun = family.take_if(|(name, _)| *name == counter.metric);
+            let (_, samples) = family.insert(begun.unwrap_or_else(|| {
+                let samples = self.family(counter.metric, Kind::Counter, counter.help);
+                (counter.metric, samples)
+            }));
+            self.sample(samples, &counter.labels, counter.count);
         }
     }
 
@@ -90,7 +55,7 @@ impl Exposition {
 
     fn interfaces(&mut self, snapshot: &Snapshot) {
         let help = "How the interface is served; always 1.";
-        let name = self.family("interface_info", Kind::Gauge, help);
+        let name = self.family("interface", Kind::Info, help);
         for interface in &snapshot.interfaces {
             let zero_copy = if interface.is_zero_copy {
                 "zero"
@@ -185,8 +150,47 @@ impl Exposition {
         );
     }
 
+    fn mappings(&mut self, tables: &Tables) {
+        if !tables.tally.is_on() {
+            return;
+        }
+        let counts = tables.tally.counts();
+        let is_large = counts.len() > MOST_MAPPINGS;
+        type Number = fn(&Count, Direction) -> u64;
+        let kinds: [(&str, &str, Number); 2] = [
+            (
+                "eam_packets",
+                "Packets translated by the mapping, of their source or of their destination, by the direction in which they were.",
+                Count::packets,
+            ),
+            (
+                "eam_octets",
+                "Octets of these packets after translation, from the new network header to the end.",
+                Count::octets,
+            ),
+        ];
+        for (name, help, number) in kinds {
+            let samples = self.family(name, Kind::Counter, help);
+            for (eam, count) in tables.eam.entries().iter().zip(&counts) {
+                if is_large && *count == Count::default() {
+                    continue;
+                }
+                let (ipv4, ipv6) = (eam.ipv4().to_string(), eam.ipv6().to_string());
+                for direction in Direction::ALL {
+                    let labels = [
+                        ("ipv4", ipv4.as_str()),
+                        ("ipv6", &ipv6),
+                        ("name", eam.name().unwrap_or_default()),
+                        ("direction", direction.name()),
+                    ];
+                    self.sample(&samples, &labels, number(count, direction));
+                }
+            }
+        }
+    }
+
     fn process(&mut self, process: &Process, figures: &ProcessFigures) {
-        let name = self.named(
+        let name = self.begin(
             "process_cpu_seconds",
             Kind::Counter,
             "Total user and system CPU time spent in seconds.",
@@ -219,21 +223,33 @@ impl Exposition {
                 timestamp(process.started),
             ),
         ] {
-            let name = self.named(name, Kind::Gauge, help);
+            let name = self.begin(name, Kind::Gauge, help);
             self.sample(&name, &[], value);
         }
     }
 }
 
-/// Returns all metrics as text.
+/// The most mappings about which [`exposition`] tells; there may be more in [`of_mappings`].
+const MOST_MAPPINGS: usize = 10_000;
+
+/// Returns what was counted for each mapping, in a format. Of large tables only those are told that something was counted for.
+pub(super) fn of_mappings(format: Format, tables: &Tables) -> String {
+    let mut metrics = Exposition::new(format);
+    metrics.mappings(tables);
+    metrics.end()
+}
+
+/// Returns all metrics in a format; those of single mappings only if they are not too many.
 pub fn exposition(
+    format: Format,
     snapshot: &Snapshot,
+    tables: &Tables,
     health: &Health,
     process: &Process,
     figures: &ProcessFigures,
 ) -> String {
-    let mut metrics = Exposition::default();
-    let name = metrics.family("build_info", Kind::Gauge, "The version; always 1.");
+    let mut metrics = Exposition::new(format);
+    let name = metrics.family("build", Kind::Info, "The version; always 1.");
     metrics.sample(&name, &[("version", env!("CARGO_PKG_VERSION"))], 1);
     metrics.gauge(
         "translating",
@@ -268,6 +284,9 @@ pub fn exposition(
     metrics.generation(snapshot);
     metrics.interfaces(snapshot);
     metrics.queues(snapshot);
+    if tables.eam.len() <= MOST_MAPPINGS {
+        metrics.mappings(tables);
+    }
     metrics.process(process, figures);
-    metrics.text
+    metrics.end()
 }

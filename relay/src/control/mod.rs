@@ -4,9 +4,11 @@
 //! answers when it comes by; neither it nor a worker ever waits for a client. `docs/control-protocol.md` describes what is
 //! spoken on the socket. Nothing here decides about packets.
 
+mod accept;
 mod access;
 mod answer;
 pub mod client;
+mod exposition;
 mod http;
 mod listen;
 mod metrics;
@@ -18,6 +20,7 @@ mod trace;
 
 pub use access::{Access, Change, Command, Edit, Health, Refusal};
 pub use answer::is_runtime;
+pub use exposition::Format;
 pub use http::serve as serve_metrics;
 pub use listen::{ListenError, Listener};
 pub use metrics::exposition;

@@ -3,10 +3,12 @@
 //! Whoever wants one waits in a queue. The loader prepares it, it is published, and everybody who waited is told. Nothing of
 //! that holds the control thread up.
 
-use super::control::Control;
+use super::DaemonError;
+use super::control::{Control, Letter};
 use super::loader::{Base, Job, Loaded, Prepared};
-use super::publish;
-use super::watch::Fingerprint;
+use super::ports::{PortChanges, Ports};
+use super::publish::{self, Plan};
+use super::watch::{Fingerprint, Watch};
 use crate::config::Config;
 use crate::control::snapshot::{LastReload, Reloads};
 use crate::control::{Change, Edit, Refusal};
@@ -158,6 +160,16 @@ impl Changes {
     }
 }
 
+/// Whether a change is one of ports, too.
+fn has_rewired(change: &Change) -> bool {
+    let lists = [
+        &change.interfaces_added,
+        &change.interfaces_removed,
+        &change.interfaces_changed,
+    ];
+    lists.iter().any(|names| !names.is_empty())
+}
+
 impl Control<'_> {
     /// Has the loader begin with the next wish, if it has nothing to do.
     pub(super) fn begin_change(&mut self) {
@@ -196,10 +208,10 @@ impl Control<'_> {
                     config,
                     plan,
                     runtime_mappings,
-                    change,
+                    mut change,
                 } = *prepared;
-                let workers = self.workers.generations();
-                if let Err(error) = publish::publish(plan, self.shared, workers, self.fast_path) {
+                if let Err(error) = self.put_in_force(plan, &config, &mut change) {
+                    error!("{error}");
                     return self.refuse(Refusal::because(error));
                 }
                 let published = (Instant::now(), self.shared.tables.load_full());
@@ -209,8 +221,10 @@ impl Control<'_> {
                 self.errors.follow(&config.icmp);
                 let old = std::mem::replace(&mut self.changes.config, Arc::new(config));
                 let new = self.changes.config();
-                if (old.mtu, old.icmp.own, old.forwarding)
-                    != (new.mtu, new.icmp.own, new.forwarding)
+                let sees_another_network = (old.mtu, old.icmp.own, old.forwarding)
+                    != (new.mtu, new.icmp.own, new.forwarding);
+                let has_redirects_changed = self.ports.look_at_redirects();
+                if (sees_another_network || has_redirects_changed || has_rewired(&change))
                     && let Err(error) = self.follow_network()
                 {
                     warn!("{error}");
@@ -230,13 +244,64 @@ impl Control<'_> {
         }
     }
 
+    /// Puts a generation in force; returns the tables of the one before.
+    fn put_in_force(
+        &mut self,
+        plan: Plan,
+        config: &Config,
+        change: &mut Change,
+    ) -> Result<(), DaemonError> {
+        let watch = self.watch_wanted(config)?;
+        match self.new_ports(config)? {
+            Some((next, changes)) => {
+                self.rewire(plan, next, config)?;
+                change.interfaces_added = changes.added;
+                change.interfaces_removed = changes.removed;
+                change.interfaces_changed = changes.changed;
+            }
+            None => {
+                let workers = self.workers.generations();
+                publish::publish(plan, self.shared, workers, self.fast_path)?;
+            }
+        }
+        self.watch = watch.unwrap_or(self.watch.take());
+        Ok(())
+    }
+
+    /// Returns the ports to come, if they or their workers are others than before. A change of one mapping leaves them alone.
+    fn new_ports(&mut self, config: &Config) -> Result<Option<(Ports, PortChanges)>, DaemonError> {
+        let is_reload = |wish: &Wish| matches!(wish.reason, Reason::Reload);
+        if !self.changes.current.as_ref().is_some_and(is_reload) {
+            return Ok(None);
+        }
+        // An interface may have come or gone a moment ago.
+        self.mirror.process_events()?;
+        self.ports.follow(self.fast_path, self.mirror)?;
+        let (next, changes) = self.ports.next(config, self.mirror)?;
+        let has_new_cpus = config.cpus != self.changes.config().cpus;
+        let is_new = !changes.is_empty() || has_new_cpus;
+        Ok(is_new.then_some((next, changes)))
+    }
+
+    /// Begins to watch files if a configuration wants it and they are not watched; `None` if nothing changes.
+    fn watch_wanted(&self, config: &Config) -> Result<Option<Option<Watch>>, DaemonError> {
+        Ok(match (config.control.watch, &self.watch) {
+            (true, None) => {
+                let post = self.post.clone();
+                Some(Some(Watch::begin(move || post.send(Letter::Stir))?))
+            }
+            (false, Some(_)) => Some(None),
+            (true, Some(_)) | (false, None) => None,
+        })
+    }
+
     fn refuse(&mut self, refusal: Refusal) {
         let Some(wish) = self.changes.current.take() else {
             return;
         };
         if let Reason::Reload = wish.reason {
             error!(
-                "the files were refused; generation {} stays in force",
+                "the reload was refused; generation {} stays in force",
                 self.generation()
             );
             self.finish_reload(wish.since.elapsed(), refusal.problems.clone());
@@ -262,11 +327,24 @@ impl Control<'_> {
             changed,
             kept,
             needs_restart,
-            ..
+            interfaces_added,
+            interfaces_removed,
+            interfaces_changed,
+            warnings: _,
+            duration_seconds: _,
         } = &change;
         info!(
             "generation {generation} in force after {duration:.3?}: {added} mappings added, {removed} removed, {changed} changed, {kept} kept"
         );
+        for (names, what) in [
+            (interfaces_added, "added"),
+            (interfaces_removed, "removed"),
+            (interfaces_changed, "changed"),
+        ] {
+            for name in names {
+                info!("{name}: interface {what}");
+            }
+        }
         if !needs_restart.is_empty() {
             warn!("only a restart changes {}", needs_restart.join(", "));
         }

@@ -4,7 +4,7 @@
 use super::DaemonError;
 use super::changes::Changes;
 use super::loader::Loaded;
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, Post};
 use super::ports::Ports;
 use super::service::Service;
 use super::watch::Watch;
@@ -72,13 +72,15 @@ enum Call {
 pub(super) struct Control<'a> {
     pub(super) signals: Signals,
     pub(super) mailbox: Mailbox<Letter>,
+    /// Where others post letters.
+    pub(super) post: Post<Letter>,
     pub(super) mirror: &'a mut Mirror,
     pub(super) ports: &'a mut Ports,
     pub(super) fast_path: &'a mut FastPath,
     pub(super) changes: Changes,
     pub(super) watch: Option<Watch>,
-    pub(super) shared: &'a Shared,
-    pub(super) workers: &'a Workers,
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) workers: &'a mut Workers,
     pub(super) errors: Errors,
     pub(super) health: Arc<Health>,
     pub(super) service: Service,

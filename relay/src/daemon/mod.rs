@@ -14,8 +14,10 @@ mod mailbox;
 mod placement;
 mod ports;
 mod publish;
+mod rewire;
 mod save;
 mod service;
+mod sockets;
 mod watch;
 mod workers;
 
@@ -35,7 +37,7 @@ use changes::Changes;
 use control::{Control, Errors, Letter, Signals};
 use crossbeam::channel::Sender;
 use loader::Job;
-use mailbox::Mailbox;
+use mailbox::{Mailbox, Post};
 use ports::Ports;
 use publish::Plan;
 use service::Service;
@@ -131,7 +133,7 @@ pub fn run(path: &Path, config: Config, tables: Tables) -> Result<(), DaemonErro
     let shared = Arc::new(Shared::new(first, live).map_err(failed("make an event descriptor"))?);
     let (requests, waiting) = crossbeam::channel::bounded(REQUESTS);
     let errors = Errors::new(&config.icmp, waiting, Handover::open()?);
-    let workers = Workers::start(&config, &ports, &mut fast_path, &shared, &requests)?;
+    let mut workers = Workers::start(&config, &ports, &mut fast_path, &shared, &requests)?;
     ports.set_takes_long_packets(workers.take_long_packets());
     let service = Service::find();
     let begun = begin(path, &config, &shared, &health).and_then(|begun| {
@@ -147,6 +149,7 @@ pub fn run(path: &Path, config: Config, tables: Tables) -> Result<(), DaemonErro
     });
     let Begun {
         mailbox,
+        post,
         loader,
         watch,
         listener,
@@ -165,13 +168,14 @@ pub fn run(path: &Path, config: Config, tables: Tables) -> Result<(), DaemonErro
     let mut control = Control {
         signals,
         mailbox,
+        post,
         mirror: &mut mirror,
         ports: &mut ports,
         fast_path: &mut fast_path,
         changes: Changes::new(path.to_owned(), config, loader),
         watch,
         shared: &shared,
-        workers: &workers,
+        workers: &mut workers,
         errors,
         health: Arc::clone(&health),
         service,
@@ -223,6 +227,7 @@ fn pins(config: &Config) -> Result<Option<Pins>, DaemonError> {
 /// What serves operators, and the ways between it and the control thread.
 struct Begun {
     mailbox: Mailbox<Letter>,
+    post: Post<Letter>,
     loader: Sender<Job>,
     watch: Option<Watch>,
     /// Dropped when the relay can no longer be asked.
@@ -251,7 +256,8 @@ fn begin(
         }
     };
     let listener = Listener::open(&config.control)?;
-    let send = move |command| post.send(Letter::Command(command));
+    let commands = post.clone();
+    let send = move |command| commands.send(Letter::Command(command));
     let access = Access::new(Arc::clone(shared), Arc::clone(health), send);
     if let Some(listener) = &listener {
         crate::control::serve(listener, access.clone())
@@ -262,6 +268,7 @@ fn begin(
     }
     Ok(Begun {
         mailbox,
+        post,
         loader,
         watch,
         listener,

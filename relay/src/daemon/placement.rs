@@ -4,7 +4,8 @@
 //! processor's cache, and each queue takes up one processor. So does a worker that does the driver's work itself. A worker
 //! that never sleeps must stay away: the driver would have to share the processor with it. It gets one beside.
 
-use super::ports::Ports;
+use super::ports::{Port, Ports};
+use super::sockets::Seat;
 use crate::config::{Config, Wait};
 use crate::driver::interrupts::{self, Interrupt};
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,30 +43,59 @@ struct Source {
     interrupt: Interrupt,
 }
 
-/// Chooses the processors of so many workers, out of those allowed, and logs them. The result has one for each worker.
+/// What is known of the interrupts of the ports' queues.
+pub(super) struct Interrupts {
+    /// For each port its name, and its interrupts by queue.
+    ports: Vec<(String, BTreeMap<u32, Interrupt>)>,
+    /// The processors of each NUMA node.
+    nodes: Vec<Vec<usize>>,
+}
+
+impl Interrupts {
+    /// Reads what the kernel tells, and logs of which ports it does not, if that matters.
+    pub(super) fn look_up(config: &Config, ports: &Ports) -> Self {
+        let of_port = |port: &Port| {
+            let name = &port.interface.name;
+            let known = interrupts::of_interface(name, port.index).unwrap_or_else(|why| {
+                if config.cpus.is_none() {
+                    info!("{name}: not known which processors serve its interrupts: {why}");
+                }
+                BTreeMap::new()
+            });
+            (name.clone(), known)
+        };
+        Self {
+            ports: ports.iter().map(of_port).collect(),
+            nodes: interrupts::nodes(),
+        }
+    }
+
+    /// Lists those of a worker's queues whose interrupts are known.
+    fn sources(&self, seats: &[Seat]) -> Vec<Source> {
+        let source = |seat: &Seat| {
+            let (interface, known) = self.ports.get(seat.port)?;
+            Some(Source {
+                interface: interface.clone(),
+                queue: seat.queue,
+                interrupt: *known.get(&seat.queue)?,
+            })
+        };
+        seats.iter().filter_map(source).collect()
+    }
+}
+
+/// Chooses the processors of workers, out of those allowed, and logs them. Each hand is the queues of one worker; the result has one
+/// processor for each.
 pub(super) fn place(
     config: &Config,
-    ports: &Ports,
-    count: usize,
     allowed: &[usize],
+    hands: &[Vec<Seat>],
+    interrupts: &Interrupts,
 ) -> Vec<Option<usize>> {
-    let mut known = Vec::new();
-    for port in ports.iter() {
-        let name = &port.interface.name;
-        let interrupts = interrupts::of_interface(name, port.index).unwrap_or_else(|why| {
-            if config.cpus.is_none() {
-                info!("{name}: not known which processors serve its interrupts: {why}");
-            }
-            BTreeMap::new()
-        });
-        known.push((name.as_str(), port.queues.as_slice(), interrupts));
-    }
-    let sources: Vec<Vec<Source>> = (0..count)
-        .map(|worker| sources_of(worker, count, &known))
-        .collect();
+    let sources: Vec<Vec<Source>> = hands.iter().map(|hand| interrupts.sources(hand)).collect();
     let places = match &config.cpus {
         Some(_) => in_order(allowed, &sources),
-        None => choose(config.wait, allowed, &sources, &interrupts::nodes()),
+        None => choose(config.wait, allowed, &sources, &interrupts.nodes),
     };
     let all: BTreeSet<usize> = processors(&sources);
     for (worker, place) in places.iter().enumerate() {
@@ -82,25 +112,6 @@ pub(super) fn place(
         }
     }
     places.into_iter().map(|place| place.processor).collect()
-}
-
-/// Lists the queues of a worker with known interrupts, in the order of its sockets.
-fn sources_of(
-    worker: usize,
-    count: usize,
-    ports: &[(&str, &[u32], BTreeMap<u32, Interrupt>)],
-) -> Vec<Source> {
-    let mut sources = Vec::new();
-    for (interface, queues, interrupts) in ports {
-        for queue in queues.iter().skip(worker).step_by(count) {
-            sources.extend(interrupts.get(queue).map(|interrupt| Source {
-                interface: (*interface).to_owned(),
-                queue: *queue,
-                interrupt: *interrupt,
-            }));
-        }
-    }
-    sources
 }
 
 /// Returns the processors that serve interrupts of any worker.
@@ -257,6 +268,26 @@ mod tests {
     }
 
     const ALL: [usize; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
+
+    #[test]
+    fn the_interrupts_of_a_worker_are_those_of_its_queues() {
+        let of = |interface: &str, queues: &[u32]| {
+            let known = queues.iter().map(|queue| {
+                let Source { interrupt, .. } = source(interface, *queue, *queue as usize);
+                (*queue, interrupt)
+            });
+            (interface.to_owned(), known.collect())
+        };
+        let interrupts = Interrupts {
+            ports: vec![of("eth0", &[0, 1]), of("eth1", &[1])],
+            nodes: Vec::new(),
+        };
+        let seats = [(0, 1), (1, 0), (1, 1)].map(|(port, queue)| Seat { port, queue });
+        assert_eq!(
+            interrupts.sources(&seats),
+            [source("eth0", 1, 1), source("eth1", 1, 1)]
+        );
+    }
 
     #[test]
     fn a_worker_that_sleeps_is_where_its_interrupt_is() {

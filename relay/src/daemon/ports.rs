@@ -1,5 +1,9 @@
 //! The relay's interfaces: found, announced to the XDP program, attached, followed as they change.
 
+mod next;
+
+pub(super) use next::PortChanges;
+
 use super::{DaemonError, failed};
 use crate::config::{Config, Interface};
 use crate::driver::bpf::{AttachedMode, BpfError};
@@ -19,6 +23,7 @@ const LARGE_FRAME: u32 = 4096 - af_xdp::PACKET_HEADROOM;
 const LINK_HEADER: u32 = relay_core::wire::ethernet::MAX_HEADER_LENGTH as u32;
 
 /// One interface of the relay.
+#[derive(Clone)]
 pub(super) struct Port {
     /// What the operator wants of it.
     pub(super) interface: Interface,
@@ -28,7 +33,7 @@ pub(super) struct Port {
     pub(super) queues: Vec<u32>,
     /// The index in the map of sockets at which those of this port begin.
     pub(super) first_socket: u32,
-    /// Its position among the ports.
+    /// Its position among the ports of its generation.
     number: u16,
     /// Whether its driver sends frames back by the way they came. A veth does not tell the other end of them, unless that
     /// has an XDP program (seen on Linux 6.18).
@@ -53,23 +58,28 @@ pub(super) struct Ports {
 impl Ports {
     /// Looks the interfaces of a configuration up.
     pub(super) fn find(config: &Config, mirror: &Mirror) -> Result<Self, DaemonError> {
-        let mut ports = Vec::new();
+        let interfaces = config.interfaces.iter();
+        let found = interfaces.map(|interface| find(interface, mirror));
+        Self::number(found.collect::<Result<_, _>>()?)
+    }
+
+    /// Numbers ports, and the places of their sockets, as they stand.
+    fn number(mut ports: Vec<Port>) -> Result<Self, DaemonError> {
         let mut first_socket = 0;
-        for (number, interface) in (0..).zip(&config.interfaces) {
-            let port = find(interface, number, first_socket, mirror)?;
+        for (number, port) in (0..).zip(&mut ports) {
+            (port.number, port.first_socket) = (number, first_socket);
             first_socket += port.queues.last().map_or(0, |last| last + 1);
-            ports.push(port);
         }
-        if first_socket > layout::SOCKETS_MAX_ENTRIES
-            || ports.len() > layout::PORTS_MAX_ENTRIES as usize
+        if let Some(last) = ports.last()
+            && (first_socket > layout::SOCKETS_MAX_ENTRIES
+                || ports.len() > layout::PORTS_MAX_ENTRIES as usize)
         {
-            let last = &config.interfaces[config.interfaces.len() - 1];
             let why = format!(
                 "too many interfaces or queues; the relay serves {} and {} in all",
                 layout::PORTS_MAX_ENTRIES,
                 layout::SOCKETS_MAX_ENTRIES,
             );
-            return Err(unfit(last, why));
+            return Err(unfit(&last.interface, why));
         }
         let devices = NetDevices::open().map_err(failed("ask the kernel about XDP features"))?;
         Ok(Self {
@@ -159,11 +169,12 @@ impl Ports {
         has_changed
     }
 
-    /// Returns how frames leave by the interfaces that take what the program redirects, and by VLAN interfaces upon these.
+    /// Returns how frames leave by the interfaces that take what the program redirects, and by VLAN interfaces upon these. Some
+    /// drivers take it only once they have a program themselves.
     pub(super) fn egresses(&self, mirror: &Mirror) -> BTreeMap<u32, Egress> {
         let takes = |egress: &Egress| {
             let port = self.ports.get(egress.port as usize);
-            port.is_some_and(|port| port.takes_redirects)
+            port.is_some_and(|port| port.takes_redirects && port.attached.is_some())
         };
         let all = mirror.egresses(&self.indices()).into_iter();
         all.filter(|(_, egress)| takes(egress)).collect()
@@ -183,10 +194,7 @@ impl Ports {
             let name = &port.interface.name;
             let mode = fast_path.attach(name, port.index, port.interface.xdp)?;
             port.attached = Some(mode);
-            info!(
-                "{name}: XDP attached in {mode} mode, {} queues",
-                port.queues.len()
-            );
+            port.tell_attached(mode);
         }
         fast_path.settle()?;
         Ok(())
@@ -202,8 +210,9 @@ impl Ports {
             let name = &port.interface.name;
             let Some(link) = mirror.link(port.index) else {
                 if !port.is_gone {
-                    warn!("{name}: the interface has gone; restart the relay when it is back");
+                    warn!("{name}: the interface has gone; reload when it is back");
                     port.is_gone = true;
+                    fast_path.forget_port(port.index);
                 }
                 continue;
             };
@@ -226,6 +235,12 @@ impl Ports {
 }
 
 impl Port {
+    /// Logs how the program is attached.
+    fn tell_attached(&self, mode: AttachedMode) {
+        let (name, queues) = (&self.interface.name, self.queues.len());
+        info!("{name}: XDP attached in {mode} mode, {queues} queues");
+    }
+
     /// Warns if the MTU lets frames in that the sockets do not take.
     fn warn_of_long_frames(&self, longest: Option<u32>) {
         let (name, mtu) = (&self.interface.name, self.mtu);
@@ -240,7 +255,12 @@ impl Port {
 
     /// Writes the interface into the map of ports.
     fn announce(&self, fast_path: &mut FastPath) -> Result<(), BpfError> {
-        let port = layout::Port {
+        fast_path.set_port(self.index, self.layout())
+    }
+
+    /// Returns what the XDP program knows of the interface.
+    fn layout(&self) -> layout::Port {
+        layout::Port {
             first_socket: self.first_socket,
             queues: self.queues.last().map_or(0, |last| last + 1),
             mac: self.mac,
@@ -248,8 +268,7 @@ impl Port {
                 true => self.number,
                 false => self.number | layout::Port::NEVER_BACK,
             },
-        };
-        fast_path.set_port(self.index, port)
+        }
     }
 }
 
@@ -262,13 +281,8 @@ fn unfit(interface: &Interface, why: impl Into<String>) -> DaemonError {
     }
 }
 
-/// Finds an interface and checks that the relay can use it.
-fn find(
-    interface: &Interface,
-    number: u16,
-    first_socket: u32,
-    mirror: &Mirror,
-) -> Result<Port, DaemonError> {
+/// Finds an interface and checks that the relay can use it. It has no number yet.
+fn find(interface: &Interface, mirror: &Mirror) -> Result<Port, DaemonError> {
     let Interface { name, place, .. } = interface;
     let found: Option<(u32, &Link)> = mirror.links().find(|(_, link)| link.name == *name);
     let Some((index, link)) = found else {
@@ -323,8 +337,8 @@ fn find(
         interface: interface.clone(),
         index,
         queues,
-        first_socket,
-        number,
+        first_socket: 0,
+        number: 0,
         sends_back: link.kind.as_deref() != Some("veth"),
         mtu: link.mtu,
         mac,

@@ -1,4 +1,5 @@
-//! Publishing: how the data plane gets from one generation to the next. The only place that changes what is in force.
+//! Publishing: how the data plane gets from one generation to the next. This is the only place that changes what is in force,
+//! besides [`rewire`](super::rewire) where ports change.
 //!
 //! Two parties translate by a generation: the workers, by its tables, and the XDP program, which has tables of its own and hands
 //! the workers what it cannot do. Each packet is translated by one of them, and by one generation. They change one after the
@@ -29,10 +30,10 @@ const GLANCE: Duration = Duration::from_micros(50);
 /// A generation that is ready to be published: all that takes long has been done.
 pub(super) struct Plan {
     /// The tables, with the number of the generation.
-    tables: Arc<Tables>,
+    pub(super) tables: Arc<Tables>,
     /// The number that each mapping has in the generation before, or [`IS_NEW`](crate::tally::IS_NEW).
     numbers: Vec<u32>,
-    program: XdpProgram,
+    pub(super) program: XdpProgram,
 }
 
 impl Plan {
@@ -49,6 +50,12 @@ impl Plan {
             numbers,
             program,
         })
+    }
+
+    /// Has the counts of the mappings go on from those of the generation before.
+    pub(super) fn inherit(&mut self, before: &Arc<Tables>) {
+        let numbers = std::mem::take(&mut self.numbers);
+        self.tables.tally.follow(Arc::clone(before), numbers);
     }
 
     /// Returns what the first generation consists of; its program is pinned where `pins` says.
@@ -76,14 +83,14 @@ fn wishes(config: &Config) -> Wishes {
 ///
 /// The kernel refuses to replace the program; the workers have the tables before again.
 pub(super) fn publish(
-    plan: Plan,
+    mut plan: Plan,
     shared: &Shared,
     workers: &[Arc<AtomicU64>],
     fast_path: &mut FastPath,
 ) -> Result<(), BpfError> {
     let generation = plan.tables.generation;
     let before = shared.tables.load_full();
-    plan.tables.tally.follow(Arc::clone(&before), plan.numbers);
+    plan.inherit(&before);
     shared.tables.store(Arc::clone(&plan.tables));
     let deadline = Instant::now() + PATIENCE;
     let has_seen = |seen: &Arc<AtomicU64>| seen.load(Ordering::Acquire) >= generation;

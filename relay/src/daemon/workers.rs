@@ -1,31 +1,44 @@
-//! The worker threads: how many, on which processors, with which sockets; started and stopped.
+//! The worker threads: started, stopped, and put to rest for the moment in which their ports change.
 
+mod follow;
+
+use super::placement::{self, Interrupts};
 use super::ports::{Port, Ports};
-use super::{DaemonError, failed, placement};
+use super::sockets;
+use super::{DaemonError, failed};
 use crate::config::{Config, Wait};
 use crate::control::snapshot::Queue;
-use crate::driver::kernel::Handover;
 use crate::driver::napi;
 use crate::errors::Request;
 use crate::fast_path::FastPath;
 use crate::stats::{Published, QueueCounters, WorkerCounters};
-use crate::worker::{PortSocket, Shared, Worker};
-use af_xdp::{RingSizes, Socket, SocketConfig, Umem, ZeroCopy};
+use crate::worker::{Shared, Worker};
+use af_xdp::Mode;
 use crossbeam::channel::Sender;
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::fd::OwnedFd;
+use rustix::thread::{CpuSet, sched_setaffinity};
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 /// The running workers.
 pub(super) struct Workers {
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<JoinHandle<Option<Worker>>>,
     seen: Vec<Seen>,
+    /// The processor that each worker runs on; `None` for any.
+    places: Vec<Option<usize>>,
     /// The number of the generation by which each worker translates.
     generations: Vec<Arc<AtomicU64>>,
     /// Whether all sockets take packets that lie in several chunks.
     multi_buffer: bool,
+    /// Whether packets longer than a chunk were expected when the sockets were made.
+    expects_long_packets: bool,
+    requests: Sender<Request>,
+    /// What workers have counted in whose place there are others.
+    ended: WorkerCounters,
 }
 
 /// What can be seen of a worker from outside.
@@ -35,11 +48,11 @@ struct Seen {
     queues: Vec<Queue>,
 }
 
+/// The sockets of all workers, by their indices in the XDP program's map.
+pub(super) type Sockets = BTreeMap<u32, OwnedFd>;
+
 impl Workers {
     /// Opens all sockets, puts them into the XDP program's map and starts the workers.
-    ///
-    /// Each worker serves at least one queue of every port, since it can only send where it has a socket. So
-    /// there are as many as the port with the fewest queues has, and no more than processors.
     pub(super) fn start(
         config: &Config,
         ports: &Ports,
@@ -47,46 +60,59 @@ impl Workers {
         shared: &Arc<Shared>,
         requests: &Sender<Request>,
     ) -> Result<Self, DaemonError> {
-        let cpus = match &config.cpus {
-            Some(cpus) => cpus.clone(),
-            None => allowed_cpus()?,
-        };
-        let queues = ports
-            .iter()
-            .map(|port| port.queues.len())
-            .min()
-            .unwrap_or(0);
-        let count = queues.min(cpus.len()).max(1);
-        let places = placement::place(config, ports, count, &cpus);
-        warn_of_interrupts(config.wait, ports);
+        let cpus = sockets::cpus(config)?;
+        let hands = sockets::deal(ports, sockets::count(ports, &cpus));
+        let interrupts = Interrupts::look_up(config, ports);
+        let places = placement::place(config, &cpus, &hands, &interrupts);
+        warn_of_interrupts(config.wait, ports.iter());
+        let resting = sockets::open(&hands, ports, config.wait, requests)?;
         let mut workers = Self {
             threads: Vec::new(),
             seen: Vec::new(),
+            places,
             generations: Vec::new(),
             multi_buffer: true,
+            expects_long_packets: ports.have_long_packets(),
+            requests: requests.clone(),
+            ended: WorkerCounters::default(),
         };
-        for (number, cpu) in places.into_iter().enumerate() {
-            let post = Post {
-                number,
-                count,
-                cpu,
-                wait: config.wait,
-            };
-            let started = start_one(&post, ports, fast_path, shared, requests);
-            match started {
-                Ok((thread, seen, generation, multi_buffer)) => {
-                    workers.multi_buffer &= multi_buffer;
-                    workers.threads.push(thread);
-                    workers.seen.push(seen);
-                    workers.generations.push(generation);
-                }
-                Err(error) => {
-                    workers.stop(shared);
-                    return Err(error);
-                }
+        for (index, socket) in sockets_of(&resting, ports)? {
+            fast_path.set_socket(index, &socket)?;
+        }
+        match workers.go_on(resting, shared) {
+            Ok(()) => Ok(workers),
+            Err(error) => {
+                workers.stop(shared);
+                Err(error)
             }
         }
-        Ok(workers)
+    }
+
+    /// Has all workers rest, and returns them.
+    fn rest(&mut self, shared: &Shared) -> Result<Vec<Worker>, DaemonError> {
+        shared.stop();
+        let threads = self.threads.drain(..);
+        let workers: Vec<Option<Worker>> = threads
+            .map(|thread| thread.join().unwrap_or_default())
+            .collect();
+        let workers: Option<Vec<Worker>> = workers.into_iter().collect();
+        workers.ok_or(DaemonError::WorkerEnded)
+    }
+
+    /// Has workers run that rest, each in its place.
+    fn go_on(&mut self, resting: Vec<Worker>, shared: &Arc<Shared>) -> Result<(), DaemonError> {
+        self.seen = resting.iter().enumerate().map(seen).collect();
+        self.generations = resting.iter().map(Worker::generation).collect();
+        let mut sockets = resting.iter().flat_map(Worker::sockets);
+        self.multi_buffer = sockets.all(|socket| socket.socket.is_multi_buffer());
+        shared.go_on();
+        for (number, worker) in resting.into_iter().enumerate() {
+            let place = self.places.get(number).copied().flatten();
+            let thread = spawn(number, worker, place, shared.clone());
+            self.threads
+                .push(thread.map_err(failed("start a worker thread"))?);
+        }
+        Ok(())
     }
 
     /// Says whether all sockets take packets that are longer than a chunk of memory.
@@ -96,18 +122,18 @@ impl Workers {
 
     /// Says whether a worker has given up.
     pub(super) fn any_ended(&self) -> bool {
-        self.threads.iter().any(JoinHandle::is_finished)
+        self.threads.is_empty() || self.threads.iter().any(JoinHandle::is_finished)
     }
 
     /// Has the workers end and returns the sum of their counters.
-    pub(super) fn stop(self, shared: &Shared) -> WorkerCounters {
+    pub(super) fn stop(mut self, shared: &Shared) -> WorkerCounters {
         shared.stop();
-        for thread in self.threads {
+        for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 error!("a worker panicked");
             }
         }
-        sum(&self.seen)
+        self.counters()
     }
 
     /// Returns the number of workers.
@@ -122,7 +148,9 @@ impl Workers {
 
     /// Returns the sum of the workers' counters, as they were published last.
     pub(super) fn counters(&self) -> WorkerCounters {
-        sum(&self.seen)
+        let mut counters = self.ended;
+        counters.add(&sum(&self.seen));
+        counters
     }
 
     /// Returns the queues that are served, with what was counted on them.
@@ -150,11 +178,6 @@ impl Workers {
     }
 }
 
-/// Frames of each socket for the fragments of packets that have to be split.
-const PIECES: u32 = 1024;
-
-type Started = (JoinHandle<()>, Seen, Arc<AtomicU64>, bool);
-
 fn sum(seen: &[Seen]) -> WorkerCounters {
     let mut sum = WorkerCounters::default();
     for seen in seen {
@@ -164,166 +187,72 @@ fn sum(seen: &[Seen]) -> WorkerCounters {
     sum
 }
 
-/// What is settled about a worker before it starts.
-struct Post {
-    /// Its number, one of `count`.
-    number: usize,
-    count: usize,
-    /// The processor that it runs on; `None` for any.
-    cpu: Option<usize>,
-    wait: Wait,
+/// Returns what can be seen of a worker with a number.
+fn seen((number, worker): (usize, &Worker)) -> Seen {
+    let queue = |socket: &crate::worker::PortSocket| Queue {
+        interface: socket.socket.config().interface.clone(),
+        queue: socket.socket.config().queue,
+        worker: number,
+        is_zero_copy: socket.socket.mode() == Mode::ZeroCopy,
+        counters: QueueCounters::default(),
+    };
+    Seen {
+        counters: worker.counters(),
+        queues: worker.sockets().iter().map(queue).collect(),
+    }
 }
 
-/// Starts a worker.
-fn start_one(
-    post: &Post,
-    ports: &Ports,
-    fast_path: &mut FastPath,
-    shared: &Arc<Shared>,
-    requests: &Sender<Request>,
-) -> Result<Started, DaemonError> {
-    let Post {
-        number,
-        count,
-        cpu,
-        wait,
-    } = *post;
-    let (umem, sockets) = open(number, count, ports)?;
-    let mut queues = Vec::new();
-    for PortSocket { port, socket } in &sockets {
-        let port = ports.iter().nth(*port);
-        let first_socket = port.map_or(0, |port| port.first_socket);
-        fast_path.set_socket(first_socket + socket.config().queue, socket)?;
-        let SocketConfig {
-            interface, queue, ..
-        } = socket.config();
-        info!(
-            "{interface}: queue {queue} served by worker {number}, {} mode",
-            socket.mode()
-        );
-        queues.push(Queue {
-            interface: interface.clone(),
-            queue: *queue,
-            worker: number,
-            is_zero_copy: socket.mode() == af_xdp::Mode::ZeroCopy,
-            counters: QueueCounters::default(),
-        });
+/// Returns the sockets that belong to ports, by their indices in the XDP program's map.
+fn sockets_of(workers: &[Worker], ports: &Ports) -> Result<Sockets, DaemonError> {
+    let mut sockets = Sockets::new();
+    for socket in workers.iter().flat_map(Worker::sockets) {
+        let port = socket.port.and_then(|port| ports.iter().nth(port));
+        let Some(port) = port else {
+            continue;
+        };
+        let descriptor = socket.socket.as_fd().try_clone_to_owned();
+        let descriptor = descriptor.map_err(failed("duplicate the descriptor of a socket"))?;
+        let index = port.first_socket + socket.socket.config().queue;
+        sockets.insert(index, descriptor);
     }
-    let handover = Handover::open()?;
-    let worker = Worker::new(
-        umem,
-        sockets,
-        ports.iter().count(),
-        handover,
-        requests.clone(),
-        wait,
-    )?;
-    let seen = Seen {
-        counters: worker.counters(),
-        queues,
-    };
-    let generation = worker.generation();
-    let multi_buffer = worker
-        .sockets()
-        .iter()
-        .all(|socket| socket.socket.is_multi_buffer());
-    let shared = shared.clone();
-    let thread = std::thread::Builder::new()
-        .name(format!("worker-{number}"))
-        .spawn(move || {
-            if let Some(cpu) = cpu {
-                let mut set = CpuSet::new();
-                set.set(cpu);
-                if let Err(error) = sched_setaffinity(None, &set) {
-                    error!("worker {number} cannot run on processor {cpu}: {error}");
-                }
+    Ok(sockets)
+}
+
+/// Starts the thread of a worker, which returns it when it has been told to stop.
+fn spawn(
+    number: usize,
+    mut worker: Worker,
+    cpu: Option<usize>,
+    shared: Arc<Shared>,
+) -> std::io::Result<JoinHandle<Option<Worker>>> {
+    let thread = std::thread::Builder::new().name(format!("worker-{number}"));
+    thread.spawn(move || {
+        if let Some(cpu) = cpu {
+            let mut set = CpuSet::new();
+            set.set(cpu);
+            if let Err(error) = sched_setaffinity(None, &set) {
+                error!("worker {number} cannot run on processor {cpu}: {error}");
             }
-            if let Err(error) = worker.run(&shared, number) {
+        }
+        match worker.run(&shared, number) {
+            Ok(()) => Some(worker),
+            Err(error) => {
                 error!("worker {number}: {error}");
+                None
             }
-        });
-    let thread = thread.map_err(failed("start a worker thread"))?;
-    Ok((thread, seen, generation, multi_buffer))
+        }
+    })
 }
 
 /// Warns where polling the driver does not keep its interrupts away.
-fn warn_of_interrupts(wait: Wait, ports: &Ports) {
+pub(super) fn warn_of_interrupts<'a>(wait: Wait, ports: impl Iterator<Item = &'a Port>) {
     match wait {
         Wait::Poll | Wait::Busy => {}
         Wait::PreferBusyPoll => {
-            let missing = |port: &Port| napi::missing(&port.interface.name, port.index);
-            for missing in ports.iter().filter_map(missing) {
+            for missing in ports.filter_map(|port| napi::missing(&port.interface.name, port.index))
+            {
                 warn!("{missing}");
             }
         }
     }
-}
-
-/// Opens the sockets of one worker over one UMEM.
-fn open(
-    number: usize,
-    count: usize,
-    ports: &Ports,
-) -> Result<(Umem, Vec<PortSocket>), DaemonError> {
-    let zero_copy = wanted_zero_copy(ports);
-    match open_with(number, count, ports, zero_copy) {
-        // One interface has it and another one does not: frames can only be shared by copying.
-        Err(_) if zero_copy == ZeroCopy::Auto => open_with(number, count, ports, ZeroCopy::Off),
-        outcome => outcome,
-    }
-}
-
-/// Returns the one mode for all ports, since they share their frames.
-fn wanted_zero_copy(ports: &Ports) -> ZeroCopy {
-    let wanted = |mode| ports.iter().any(|port| port.interface.zero_copy == mode);
-    match (wanted(ZeroCopy::On), wanted(ZeroCopy::Off)) {
-        (true, _) => ZeroCopy::On,
-        (false, true) => ZeroCopy::Off,
-        (false, false) => ZeroCopy::Auto,
-    }
-}
-
-fn open_with(
-    number: usize,
-    count: usize,
-    ports: &Ports,
-    zero_copy: ZeroCopy,
-) -> Result<(Umem, Vec<PortSocket>), DaemonError> {
-    let ring_sizes = RingSizes::default();
-    let served: Vec<(usize, &Port, u32)> = ports
-        .iter()
-        .enumerate()
-        .flat_map(|(position, port)| {
-            let queues = port.queues.iter().skip(number).step_by(count);
-            queues.map(move |queue| (position, port, *queue))
-        })
-        .collect();
-    // For each socket as many frames as it can hold on its way in and on its way out, and some for what leaves in pieces.
-    let frames = served.len() as u32 * (ring_sizes.fill + ring_sizes.tx + PIECES);
-    let mut umem = Umem::new(ports.chunk_size(), frames)?;
-    let mut sockets = Vec::new();
-    for (position, port, queue) in served {
-        let config = SocketConfig {
-            interface_index: port.index,
-            interface: port.interface.name.clone(),
-            queue,
-            ring_sizes,
-            zero_copy,
-            long_packets: ports.have_long_packets(),
-        };
-        sockets.push(PortSocket {
-            port: position,
-            socket: Socket::bind(&mut umem, &config)?,
-        });
-    }
-    Ok((umem, sockets))
-}
-
-/// Returns the processors that the process may run on.
-fn allowed_cpus() -> Result<Vec<usize>, DaemonError> {
-    let set = sched_getaffinity(None)
-        .map_err(|error| failed("read the processor affinity")(error.into()))?;
-    Ok((0..CpuSet::MAX_CPU)
-        .filter(|cpu| set.is_set(*cpu))
-        .collect())
 }

@@ -77,13 +77,14 @@ impl Worker {
 
     /// Lends the kernel frames to receive into, and has it receive where it does not by itself.
     pub(super) fn refill(&mut self) -> Result<(), Error> {
-        for (PortSocket { socket, .. }, state) in self.sockets.iter_mut().zip(&mut self.wake_ups) {
-            let room = socket
-                .config()
-                .ring_sizes
-                .fill
-                .saturating_sub(socket.fill_waiting());
-            let lent = socket.fill(&mut self.umem, room);
+        for (PortSocket { port, socket }, state) in self.sockets.iter_mut().zip(&mut self.wake_ups)
+        {
+            let room = match port {
+                Some(_) => socket.config().ring_sizes.fill,
+                // Nobody takes frames back from one that goes.
+                None => 0,
+            };
+            let lent = socket.fill(&mut self.umem, room.saturating_sub(socket.fill_waiting()));
             let pause = state.pause();
             let is_asked = match self.wait {
                 Wait::Poll | Wait::Busy => {

@@ -78,6 +78,12 @@ impl Shared {
         let _ = rustix::io::write(&self.wake_up, &1u64.to_ne_bytes());
     }
 
+    /// Lets workers begin that are told to work again after [`stop`](Self::stop).
+    pub fn go_on(&self) {
+        self.stop.store(false, Ordering::Release);
+        self.rest();
+    }
+
     /// Lets workers sleep again that have nothing to do. Not after [`stop`](Self::stop).
     pub fn rest(&self) {
         let _ = rustix::io::read(&self.wake_up, &mut [0; 8]);

@@ -159,7 +159,10 @@ mod tests {
             .run_in(|| {
                 let mut umem = Umem::new(ChunkSize::Octets2048, 64).unwrap();
                 let socket = Socket::bind(&mut umem, &config).unwrap();
-                let mut sockets = [PortSocket { port: 0, socket }];
+                let mut sockets = [PortSocket {
+                    port: Some(0),
+                    socket,
+                }];
                 let mut prepared = || {
                     let wait = prepare(Wait::PreferBusyPoll, &mut sockets);
                     let time = sockets[0].socket.busy_poll(BusyPollOption::Time);

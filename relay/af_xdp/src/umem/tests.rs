@@ -85,6 +85,28 @@ fn a_frame_goes_through_the_kernel_and_back() {
 }
 
 #[test]
+fn frames_of_a_dropped_socket_come_back_with_the_next_one_at_its_queue() {
+    let open = || Arc::new(OwnedFd::from(std::fs::File::open("/dev/null").unwrap()));
+    let mut umem = Umem::new(ChunkSize::Octets2048, 5).unwrap();
+    let (stays, goes) = (open(), open());
+    let stays_id = umem.enrol(&stays, (1, 0)).unwrap();
+    let goes_id = umem.enrol(&goes, (2, 0)).unwrap();
+    umem.lend_to_fill(stays_id).unwrap();
+    umem.lend_to_fill(goes_id).unwrap();
+    let sent = umem.allocate().unwrap();
+    umem.lend_to_transmit(goes_id, sent);
+    assert_eq!((umem.usable(), umem.available()), (5, 2));
+    drop(goes);
+    assert_eq!((umem.usable(), umem.available()), (3, 2));
+    let elsewhere = open();
+    umem.enrol(&elsewhere, (2, 1)).unwrap();
+    assert_eq!((umem.usable(), umem.available()), (3, 2));
+    let again = open();
+    umem.enrol(&again, (2, 0)).unwrap();
+    assert_eq!((umem.usable(), umem.available()), (5, 4));
+}
+
+#[test]
 fn wrong_descriptors_change_nothing() {
     let mut umem = Umem::new(ChunkSize::Octets2048, 4).unwrap();
     let (a, b) = (umem.enrol_fake(), umem.enrol_fake());

@@ -6,7 +6,7 @@ use crate::driver::pins::{self, PinError, Pins};
 use crate::driver::xdp_link;
 use aya::programs::links::FdLink;
 use aya::programs::xdp::XdpLink;
-use aya::programs::{ProgramInfo, xdp};
+use aya::programs::{ProgramError, ProgramInfo, xdp};
 use eam_tables::layout;
 use rustix::io::Errno;
 use tracing::info;
@@ -135,6 +135,16 @@ impl XdpProgram {
     ///
     /// [`BpfError::Pin`] if that cannot be; the program is not attached to the interface any more then.
     pub fn pin(&mut self, pins: &Pins) -> Result<(), BpfError> {
+        self.pin_links(pins)?;
+        Ok(pins.keep_counters(self.counters_map()?)?)
+    }
+
+    /// Has the program stay on its interfaces when the process ends.
+    ///
+    /// # Errors
+    ///
+    /// As [`pin`](Self::pin).
+    pub fn pin_links(&mut self, pins: &Pins) -> Result<(), BpfError> {
         let indices: Vec<u32> = self.links.keys().copied().collect();
         for interface_index in indices {
             if pins.has_link(interface_index) {
@@ -155,7 +165,27 @@ impl XdpProgram {
             let link = pins.keep_link(interface_index, link)?;
             self.put_on(interface_index, link)?;
         }
-        Ok(pins.keep_counters(self.counters_map()?)?)
+        Ok(())
+    }
+
+    /// Detaches the program from an interface, and waits until it is.
+    ///
+    /// # Errors
+    ///
+    /// [`BpfError::Pin`] if a link that is pinned cannot be let go of.
+    pub fn detach(&mut self, interface_index: u32, pins: Option<&Pins>) -> Result<(), BpfError> {
+        if let Some(pins) = pins {
+            pins.remove_link(interface_index)?;
+        }
+        if let Some(link) = self.links.remove(&interface_index) {
+            let link = program(&mut self.ebpf)?.take_link(link);
+            link.map(drop).map_err(|source| BpfError::Replace {
+                interface_index,
+                source,
+            })?;
+            pins::await_detached(interface_index);
+        }
+        Ok(())
     }
 
     /// Has the program end with the process.
@@ -173,25 +203,35 @@ impl XdpProgram {
         self.links.keys().copied()
     }
 
-    /// Takes the place of another program wherever that is attached. No frame sees neither or both.
+    /// Takes the place of another program on these interfaces, where that is attached. No frame sees neither or both. An
+    /// interface that has gone has taken its link along.
     ///
     /// # Errors
     ///
     /// [`BpfError::Replace`] if the kernel refuses; nothing is attached to that interface then, unless its link is pinned.
-    pub fn take_over(&mut self, old: &mut Self) -> Result<(), BpfError> {
-        for (interface_index, link) in std::mem::take(&mut old.links) {
+    pub fn take_over(&mut self, old: &mut Self, interfaces: &[u32]) -> Result<(), BpfError> {
+        for &interface_index in interfaces {
+            let Some(link) = old.links.remove(&interface_index) else {
+                continue;
+            };
             let failed = |source| BpfError::Replace {
                 interface_index,
                 source,
             };
             let link = program(&mut old.ebpf)?.take_link(link).map_err(failed)?;
-            let link = program(&mut self.ebpf)?
-                .attach_to_link(link)
-                .map_err(failed)?;
-            self.links.insert(interface_index, link);
+            match program(&mut self.ebpf)?.attach_to_link(link) {
+                Ok(link) => drop(self.links.insert(interface_index, link)),
+                Err(ProgramError::SyscallError(error)) if has_gone(&error.io_error) => {}
+                Err(source) => return Err(failed(source)),
+            }
         }
         Ok(())
     }
+}
+
+/// Whether a link is refused because its interface has gone.
+fn has_gone(error: &std::io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::NOLINK.raw_os_error())
 }
 
 /// Removes a program that an earlier relay left behind when it died; anybody else's is left alone.
