@@ -58,7 +58,18 @@ fn metrics(format: Format) -> String {
         started: SystemTime::now(),
     };
     let figures = ProcessFigures::default();
-    exposition(format, &snapshot, &Health::new(), &process, &figures)
+    let (_, tables) = tests::case::configure(
+        "prefix: 2001:db8:46::/96",
+        "eam: [{ ipv4: 192.0.2.1, ipv6: '2001:db8::1', name: 'a \"b\"' }]",
+    );
+    exposition(
+        format,
+        &snapshot,
+        &tables,
+        &Health::new(),
+        &process,
+        &figures,
+    )
 }
 
 /// Runs a program with input; `None`, and loudly, if it is not installed.

@@ -31,5 +31,6 @@ mod sctp;
 mod service;
 mod start_up;
 mod stream;
+mod tally;
 mod trace;
 mod waits;

@@ -45,6 +45,7 @@ fn metrics_are_complete_and_clean() {
             && line.contains("_total")
             && !line.contains("_queue_")
             && !line.contains("_reloads_")
+            && !line.contains("_eam_")
     });
     assert_eq!(totals.count(), counters);
     promtool(&["check", "metrics"], &text);
