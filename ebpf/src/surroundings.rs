@@ -49,6 +49,14 @@ impl AddressMap for Surroundings {
     }
 
     #[inline(always)]
+    fn map_embedded_v6(&self, address: Ipv6Addr) -> Option<Mapped<Ipv4Addr>> {
+        match self.settings.has_embedded {
+            0 => None,
+            _ => self.map_v6(address),
+        }
+    }
+
+    #[inline(always)]
     fn map_service_v4(&self, address: Ipv4Addr) -> Option<Mapped<Ipv6Addr>> {
         let found = maps::longest_v4(address).map(|slot| slot.translate(address));
         let bits = found.map_or(0, |mapped| mapped.address.to_bits());

@@ -13,9 +13,13 @@ use relay_core::{Direction, Plain};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use tracing::warn;
 
 /// Numbers for each mapping: packets and octets, of each direction.
 const NUMBERS: usize = 2 * Direction::ALL.len();
+
+/// The most memory that the counters of the XDP program may take, in octets.
+const MOST_OCTETS: usize = 1 << 30;
 
 /// Of a mapping of a new generation: that it has no counterpart in the one before.
 pub const IS_NEW: u32 = u32::MAX;
@@ -72,15 +76,25 @@ impl std::fmt::Debug for Past {
 }
 
 impl Tally {
-    /// Returns counts of zero for so many mappings; without `is_on`, or without memory, nothing will be counted.
+    /// Returns counts of zero for so many mappings. Nothing is counted without `is_on`, nor where that would take too much memory.
     pub fn new(mappings: usize, is_on: bool) -> Self {
-        let parts = (is_on && mappings > 0)
-            .then(|| Region::anonymous(parts() * mappings * NUMBERS))
-            .and_then(|region| {
-                region
-                    .inspect_err(|error| tracing::warn!("no memory to count by mapping: {error}"))
-                    .ok()
-            });
+        let part = mappings * NUMBERS * size_of::<u64>();
+        let needed = part * processors();
+        let parts = match is_on && mappings > 0 {
+            false => None,
+            true if needed > MOST_OCTETS => {
+                warn!(
+                    "nothing is counted for single mappings: {mappings} of them on {} processors take {} MB, and {} are allowed",
+                    processors(),
+                    needed >> 20,
+                    MOST_OCTETS >> 20
+                );
+                None
+            }
+            true => Region::anonymous(parts() * mappings * NUMBERS)
+                .inspect_err(|error| warn!("nothing is counted for single mappings: {error}"))
+                .ok(),
+        };
         Self {
             mappings,
             parts,

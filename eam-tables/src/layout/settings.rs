@@ -47,8 +47,12 @@ pub struct Settings {
     pub has_lists: u32,
     /// [`Policy::tcp_mss_clamp`]: 0 off, 1 anything else.
     pub tcp_mss_clamp: u32,
+    /// Whether a mapping has addresses under the translation prefix: 0 or 1.
+    pub has_embedded: u32,
     /// The number of mappings that are counted for in [`EAM_COUNTS`](super::EAM_COUNTS); zero if none are.
     pub mappings: u32,
+    /// Zero, in place of padding.
+    pub reserved: u32,
 }
 
 /// What the program does with packets that are the relay's.
@@ -74,7 +78,7 @@ impl Work {
 
 impl Settings {
     /// Size in octets.
-    pub const SIZE: usize = 8 + 2 * size_of::<Shape>() + size_of::<Prefix>() + 12 * 4;
+    pub const SIZE: usize = 8 + 2 * size_of::<Shape>() + size_of::<Prefix>() + 14 * 4;
 
     /// What stands in the object; the loader puts something else there.
     pub const NONE: Self = Self {
@@ -93,7 +97,9 @@ impl Settings {
         work: 0,
         has_lists: 0,
         tcp_mss_clamp: 0,
+        has_embedded: 1,
         mappings: 0,
+        reserved: 0,
     };
 
     /// Returns the settings for a policy; shapes, MTUs and lists are still those of [`NONE`](Self::NONE).

@@ -34,6 +34,13 @@ pub trait AddressMap {
         self.map_v6(address)
     }
 
+    /// Returns the same as [`map_v6`](Self::map_v6), for an address under the translation prefix: a table may know that it has no
+    /// mappings there.
+    #[inline(always)]
+    fn map_embedded_v6(&self, address: Ipv6Addr) -> Option<Mapped<Ipv4Addr>> {
+        self.map_v6(address)
+    }
+
     /// Returns the IPv6 address to which an EAM maps `address`, if one does (RFC 7757, 3.3.1).
     #[inline(always)]
     fn v4_to_v6(&self, address: Ipv4Addr) -> Option<Ipv6Addr> {

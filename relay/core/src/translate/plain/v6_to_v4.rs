@@ -83,7 +83,7 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
         return Err(PuntReason::Refused);
     }
     let network = translator.network;
-    let destination = match network.map_v6(to) {
+    let destination = match network.map_embedded_v6(to) {
         Some(mapped) => Target::<Ipv4Addr>::by_eam(mapped),
         None => extracted(translator, embedded)?,
     };
