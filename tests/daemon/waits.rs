@@ -1,9 +1,12 @@
-//! The ways in which workers wait: whichever it is, packets pass, tables change, counters move, and the relay ends.
+//! The ways in which workers wait: whichever it is, packets pass, tables and interfaces change, counters move, and the relay ends.
 
 use crate::control::ask;
 use crate::daemon::Daemon;
+use crate::interfaces::{THREE, TWO, add_west, reload, west_is_served};
 use crate::lab::{Lab, SERVICE, eventually, ip, net};
 use crate::ping::ping;
+use crate::stream::loses_nothing;
+use serde_json::json;
 use std::time::{Duration, Instant};
 
 const INTERVAL: Duration = Duration::from_millis(2);
@@ -101,5 +104,42 @@ fn a_busy_worker_serves_one_interface_while_the_other_is_down() {
             "{wait}: the kernel was called {calls} times in vain"
         );
         lab.relay_ip("link set south up");
+    }
+}
+
+#[test]
+fn workers_that_go_on_wait_as_they_did() {
+    let advice = |interface| format!("echo 2 > /sys/class/net/{interface}/napi_defer_hard_irqs");
+    for (wait, warnings) in [("busy", 0), ("prefer-busy-poll", 1)] {
+        let Some(lab) = Lab::new() else { return };
+        let west = add_west(&lab, 1, 1500);
+        let mut daemon = start(&lab, wait);
+        loses_nothing(&lab, || {
+            let change = reload(&lab, &[THREE]);
+            assert_eq!(change["interfaces_added"], json!(["west"]));
+            west_is_served(&lab, &west);
+        });
+        let change = reload(&lab, &["workers: { wait: poll }"]);
+        assert_eq!(change["needs_restart"], json!(["workers.wait"]));
+        loses_nothing(&lab, || {
+            let cpus = format!("workers: {{ cpus: [0], wait: {wait} }}");
+            assert_eq!(reload(&lab, &[&cpus])["needs_restart"], json!([]));
+        });
+        daemon.await_line("worker 0: processor 0, by `workers.cpus`");
+        west_is_served(&lab, &west);
+        reload(&lab, &[TWO]);
+        let share = idle_share(&daemon);
+        assert!(share > 0.3, "{wait}: {share} of a processor");
+        let counters = daemon.stop();
+        counters.assert_balanced();
+        assert_eq!(counters.get("failed_wake_ups"), 0);
+        let log = daemon.log();
+        for interface in ["north", "west", "south"] {
+            assert_eq!(log.matches(&advice(interface)).count(), warnings, "{log}");
+        }
+        assert!(
+            !log.contains("made anew") && !log.contains("sleeps instead"),
+            "{log}"
+        );
     }
 }

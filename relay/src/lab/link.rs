@@ -1,7 +1,11 @@
 //! Interfaces of a laboratory: veth pairs, VLANs, their state and addresses.
 
-use std::net::IpAddr;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::AsRawFd;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
@@ -13,6 +17,12 @@ use netlink_packet_route::link::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::{LabError, Namespace};
+
+/// How long the kernel may take until it answers to a new address, and how often it is asked meanwhile.
+const PATIENCE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(1);
+/// The kernel's flag RTF_LOCAL of IPv6 routes.
+const ROUTE_IS_LOCAL: u32 = 0x8000_0000;
 
 /// One end of a veth pair: where it lies and what it is called.
 #[derive(Clone, Copy, Debug)]
@@ -201,7 +211,35 @@ impl Namespace {
             &what,
             RouteNetlinkMessage::NewAddress(message),
             NLM_F_CREATE | NLM_F_EXCL,
-        )
+        )?;
+        match address.addr() {
+            IpAddr::V4(_) => Ok(()),
+            IpAddr::V6(address) => self.await_answering(address),
+        }
+    }
+
+    /// Waits until the namespace answers to an IPv6 address. The kernel says at once that it is there; some time later it joins the
+    /// group by which neighbours look for it, and at last it has a route to itself for it. What comes before is lost.
+    fn await_answering(&self, address: Ipv6Addr) -> Result<(), LabError> {
+        // How the kernel writes a route for one destination.
+        let destination = format!("{:032x} 80 ", address.to_bits());
+        let is_own = |line: &str| {
+            let flags = line.split_whitespace().nth(8);
+            let flags = flags.and_then(|flags| u32::from_str_radix(flags, 16).ok());
+            line.starts_with(&destination) && flags.is_some_and(|flags| flags & ROUTE_IS_LOCAL != 0)
+        };
+        let deadline = Instant::now() + PATIENCE;
+        let answers = || loop {
+            let routes = fs::read_to_string("/proc/thread-self/net/ipv6_route")?;
+            match routes.lines().any(is_own) {
+                true => return Ok(()),
+                false if Instant::now() >= deadline => return Err(io::ErrorKind::TimedOut.into()),
+                false => thread::sleep(PAUSE),
+            }
+        };
+        self.run_in(answers)?.map_err(|source| {
+            LabError::system(self.name(), &format!("see it answer to {address}"), source)
+        })
     }
 
     /// Takes an address away from an interface.

@@ -100,3 +100,50 @@ impl Worker {
         leaving.map(|(_, queue)| queue.received_frames).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Wait;
+    use crate::driver::kernel::Handover;
+    use crate::lab::tests::{namespace, privileged};
+    use crate::lab::{VethEnd, veth_pair};
+    use af_xdp::{BusyPollOption, RingSizes, Umem, ZeroCopy};
+
+    #[test]
+    fn the_driver_is_polled_for_a_later_socket_as_for_the_first() {
+        if !privileged("the_driver_is_polled_for_a_later_socket_as_for_the_first") {
+            return;
+        }
+        let (here, there) = (namespace("later-l"), namespace("later-r"));
+        let ends = [VethEnd::new(&here, "eth0"), VethEnd::new(&there, "far0")];
+        let [near, far] = ends.map(|end| end.queues(4));
+        veth_pair(near, far).unwrap();
+        let config = |queue| SocketConfig {
+            interface_index: here.interface_index("eth0").unwrap(),
+            interface: "eth0".to_owned(),
+            queue,
+            ring_sizes: RingSizes::default(),
+            zero_copy: ZeroCopy::Off,
+            long_packets: false,
+        };
+        let polled = |wait, first, later| {
+            let mut umem = Umem::new(ChunkSize::Octets2048, 64).unwrap();
+            let socket = Socket::bind(&mut umem, &config(first)).unwrap();
+            let port = Some(0);
+            let sockets = vec![PortSocket { port, socket }];
+            let (requests, _) = crossbeam::channel::bounded(1);
+            let handover = Handover::open().unwrap();
+            let mut worker = Worker::new(umem, sockets, 1, handover, requests, wait).unwrap();
+            worker.bind(&config(later)).unwrap();
+            let time = |socket: &PortSocket| socket.socket.busy_poll(BusyPollOption::Time).unwrap();
+            let times: Vec<u32> = worker.sockets.iter().map(time).collect();
+            (worker.wait, times.iter().map(|time| *time > 0).collect())
+        };
+        for (wait, queue, expected) in [(Wait::PreferBusyPoll, 0, true), (Wait::Busy, 2, false)] {
+            let outcome: (Wait, Vec<bool>) =
+                here.run_in(|| polled(wait, queue, queue + 1)).unwrap();
+            assert_eq!(outcome, (wait, vec![expected; 2]));
+        }
+    }
+}
