@@ -9,4 +9,5 @@ mod lab;
 mod next_hops;
 mod packets;
 mod random;
+mod short_way;
 mod twins;

@@ -38,13 +38,21 @@ service_pools: [192.0.2.0/24]
 denylist4: [203.0.113.66, 198.51.100.128/25]
 ";
 
-struct Scenario {
-    name: &'static str,
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
     config: &'static str,
     has_lists: bool,
     has_route_mtus: bool,
-    eam: &'static str,
+    pub(crate) eam: &'static str,
     work: Work,
+}
+
+impl Scenario {
+    /// Returns the configuration.
+    pub(crate) fn text(&self) -> String {
+        let lists = if self.has_lists { LISTS } else { "" };
+        format!("{}\n{lists}", self.config)
+    }
 }
 
 const fn scenario(name: &'static str, config: &'static str) -> Scenario {
@@ -58,7 +66,8 @@ const fn scenario(name: &'static str, config: &'static str) -> Scenario {
     }
 }
 
-const SCENARIOS: [Scenario; 13] = [
+/// All configurations.
+pub(crate) const SCENARIOS: [Scenario; 13] = [
     scenario("defaults", "prefix: 2001:db8:46::/96"),
     Scenario {
         has_route_mtus: true,
@@ -192,8 +201,7 @@ impl Sums {
 /// Runs frames under a configuration; `None` if the test is skipped.
 fn run(scenario: &Scenario, numbers: Range<usize>) -> Option<Sums> {
     let lab = Lab::new(scenario.has_route_mtus)?;
-    let lists = if scenario.has_lists { LISTS } else { "" };
-    let config = format!("{}\n{lists}", scenario.config);
+    let config = scenario.text();
     let sums = lab.relay.run_in(|| {
         let (config, tables) = case::configure(&config, scenario.eam);
         let mut twins = Twins::new(&lab, config, tables, scenario.work);

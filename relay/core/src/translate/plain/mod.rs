@@ -11,11 +11,11 @@ mod v6_to_v4;
 use super::{NotPlain, Translator};
 use crate::network::{Mapped, Network};
 use crate::plain::Plain;
-use crate::policy::{Policy, TcpMssClamp};
-use crate::reasons::{PassReason, PuntReason};
+use crate::policy::{AtomicFragments, Policy, TcpMssClamp};
+use crate::reasons::PuntReason;
 use crate::wire::checksum::Sum;
 use crate::wire::transport::{self, TCP, UDP, UDP_LITE};
-use crate::wire::{Octets, icmp, tcp};
+use crate::wire::{Octets, icmp, ipv6, tcp};
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 /// An IPv4 packet that is the relay's, and what is known of it so far.
@@ -128,6 +128,54 @@ impl Target<Ipv4Addr> {
     }
 }
 
+/// A packet on its way to an IPv6 header.
+struct ToV6 {
+    source: Target<[u64; 2]>,
+    destination: Target<[u64; 2]>,
+    /// Octets of the header that it came with.
+    cut: u32,
+    payload: u32,
+    next_header: u8,
+    service: u8,
+    hop_limit: u8,
+}
+
+impl ToV6 {
+    /// Describes the packet; `df` says whether its IPv4 form may not be fragmented.
+    #[inline(always)]
+    fn describe(self, policy: &Policy, df: bool, change: Change) -> Result<Plain, PuntReason> {
+        let Self {
+            source,
+            destination,
+            cut,
+            payload,
+            next_header,
+            service,
+            hop_limit,
+        } = self;
+        let plain = Plain {
+            source: source.address,
+            destination: destination.address,
+            front: ipv6::front(service, payload as u16, next_header, hop_limit),
+            middle: 0,
+            cut,
+            payload,
+            checksum_at: change.checksum_at,
+            mappings: [source.mapping, destination.mapping],
+            checksum: change.checksum,
+            icmp_type: change.icmp_type,
+            service,
+            version: 6,
+        };
+        // It would have to say so, or to be split.
+        let is_atomic = policy.atomic_fragments == AtomicFragments::On;
+        if !df && (is_atomic || plain.length() > policy.lowest_ipv6_mtu) {
+            return Err(PuntReason::Length);
+        }
+        Ok(plain)
+    }
+}
+
 /// What changes in a payload, in the terms of [`Plain`].
 struct Change {
     checksum_at: u32,
@@ -235,10 +283,4 @@ fn halves(address: Ipv6Addr) -> [u64; 2] {
 #[inline(always)]
 fn address_v6([high, low]: [u64; 2]) -> Ipv6Addr {
     Ipv6Addr::from_bits((high as u128) << 64 | low as u128)
-}
-
-/// Says who else gets a packet whose destination the tables do not translate.
-#[inline(always)]
-fn pass(reason: PassReason) -> NotPlain {
-    NotPlain::Pass(reason)
 }

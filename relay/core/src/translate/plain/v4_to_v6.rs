@@ -1,16 +1,14 @@
 //! Plain packets from IPv4 to IPv6: the rules of [`crate::translate::v4_to_v6`].
 
-use super::{
-    Change, ClaimedV4, NotPlain, Target, Translator, change, echo_change, halves, load, pass,
-};
+use super::{ClaimedV4, NotPlain, Target, ToV6, Translator, change, echo_change, halves, load};
 use crate::address::{is_illegal_destination_v4, is_illegal_source_v4};
 use crate::network::Network;
 use crate::plain::Plain;
-use crate::policy::{AtomicFragments, Hairpin};
+use crate::policy::Hairpin;
 use crate::reasons::{PassReason, PuntReason};
 use crate::translate::v4_to_v6::{self as rules, check_protocol};
 use crate::wire::checksum::Sum;
-use crate::wire::{Octets, icmp, ipv4, ipv6};
+use crate::wire::{Octets, icmp, ipv4};
 use core::net::Ipv4Addr;
 
 /// Version 4 and a header of five words: one without options.
@@ -39,7 +37,7 @@ pub(super) fn claim<N: Network + ?Sized, O: Octets + ?Sized>(
     };
     let (network, destination) = (translator.network, Ipv4Addr::from_bits(destination));
     if network.is_own_v4(destination) {
-        return Err(pass(PassReason::OwnAddress));
+        return Err(PassReason::OwnAddress.into());
     }
     if let Some(mapped) = network.map_service_v4(destination) {
         let target = Some(Target::<[u64; 2]>::by_eam(mapped));
@@ -128,41 +126,16 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
             change(policy, packet, at, payload, protocol, difference)?,
         )
     };
-    let Change {
-        checksum_at,
-        checksum,
-        icmp_type,
-    } = change;
-
-    let service = translator.policy.traffic_class.apply((front >> 48) as u8);
-    let plain = Plain {
-        source: source.address,
-        destination: target.address,
-        front: ipv6::front(service, payload as u16, next_header, ttl.wrapping_sub(1)),
-        middle: 0,
+    let packet = ToV6 {
+        source,
+        destination: target,
         cut: ipv4::HEADER_LENGTH as u32,
         payload,
-        checksum_at,
-        mappings: [source.mapping, target.mapping],
-        checksum,
-        icmp_type,
-        service,
-        version: 6,
+        next_header,
+        service: translator.policy.traffic_class.apply((front >> 48) as u8),
+        hop_limit: ttl.wrapping_sub(1),
     };
-    if front & DF == 0 && needs_fragment_header(translator, &plain) {
-        return Err(PuntReason::Length);
-    }
-    Ok(plain)
-}
-
-/// Says whether a packet that came as IPv4 without DF has to say so, or has to be split.
-#[inline(always)]
-pub(super) fn needs_fragment_header<N: Network + ?Sized>(
-    translator: &Translator<'_, N>,
-    plain: &Plain,
-) -> bool {
-    let policy = translator.policy;
-    policy.atomic_fragments == AtomicFragments::On || plain.length() > policy.lowest_ipv6_mtu
+    packet.describe(translator.policy, front & DF != 0, change)
 }
 
 #[inline(always)]

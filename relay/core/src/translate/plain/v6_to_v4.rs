@@ -1,8 +1,7 @@
 //! Plain packets from IPv6 to IPv4: the rules of [`crate::translate::v6_to_v4`].
 
-use super::v4_to_v6::needs_fragment_header;
 use super::{
-    Change, ClaimedV6, NotPlain, Target, Translator, address_v6, change, echo_change, load,
+    Change, ClaimedV6, NotPlain, Target, ToV6, Translator, address_v6, change, echo_change, load,
 };
 use crate::address::{is_illegal_destination_v4, is_illegal_source_v4, is_illegal_source_v6};
 use crate::network::Network;
@@ -229,7 +228,11 @@ impl Translating {
         let Self {
             payload, protocol, ..
         } = *self;
-        let source = translator.embedded(self.source.address)?;
+        // The mapping of the source is the one by which it would be translated to IPv4.
+        let source = Target {
+            mapping: self.source.mapping,
+            ..translator.embedded(self.source.address)?
+        };
         let difference = self
             .without_old()
             .add_halves(source.address)
@@ -241,29 +244,15 @@ impl Translating {
         } else {
             change(translator.policy, packet, at, payload, protocol, difference)?
         };
-        let Change {
-            checksum_at,
-            checksum,
-            icmp_type,
-        } = change;
-        let service = translator.policy.traffic_class.apply(self.service);
-        let plain = Plain {
-            source: source.address,
-            destination: destination.address,
-            front: ipv6::front(service, payload as u16, protocol, self.ttl),
-            middle: 0,
+        let packet = ToV6 {
+            source,
+            destination,
             cut: ipv6::HEADER_LENGTH as u32,
             payload,
-            checksum_at,
-            mappings: [self.source.mapping, destination.mapping],
-            checksum,
-            icmp_type,
-            service,
-            version: 6,
+            next_header: protocol,
+            service: translator.policy.traffic_class.apply(self.service),
+            hop_limit: self.ttl,
         };
-        if !self.df && needs_fragment_header(translator, &plain) {
-            return Err(PuntReason::Length);
-        }
-        Ok(plain)
+        packet.describe(translator.policy, self.df, change)
     }
 }
