@@ -87,7 +87,7 @@ fn counts_packets_and_octets(fast_path: &str) {
     for path in ["/metrics", "/metrics/eam"] {
         let (_, text) = get(&lab, path);
         let labels = "{ipv4=\"192.0.2.1/32\",ipv6=\"2001:db8:12:34::1/128\",name=\"first\",direction=\"v4_to_v6\"}";
-        for (name, number) in [("packets", packets), ("octets", octets)] {
+        for (name, number) in [("packets", packets), ("bytes", octets)] {
             let line = format!("siit_relay_eam_{name}_total{labels} {number}\n");
             assert!(text.contains(&line), "{line}{text}");
         }

@@ -164,7 +164,7 @@ impl Exposition {
                 Count::packets,
             ),
             (
-                "eam_octets",
+                "eam_bytes",
                 "Octets of these packets after translation, from the new network header to the end.",
                 Count::octets,
             ),
