@@ -47,7 +47,6 @@ impl Count {
 }
 
 /// The counts of a generation.
-#[derive(Debug)]
 pub struct Tally {
     mappings: usize,
     /// Those of the threads of this process, one part for each.
@@ -65,27 +64,17 @@ enum Past {
     Known(Vec<Count>),
 }
 
-impl std::fmt::Debug for Past {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(match self {
-            Self::Nothing => "Nothing",
-            Self::Before(..) => "Before",
-            Self::Known(_) => "Known",
-        })
-    }
-}
-
 impl Tally {
     /// Returns counts of zero for so many mappings. Nothing is counted without `is_on`, nor where that would take too much memory.
     pub fn new(mappings: usize, is_on: bool) -> Self {
         let part = mappings * NUMBERS * size_of::<u64>();
-        let needed = part * processors();
+        let needed = part * most_workers();
         let parts = match is_on && mappings > 0 {
             false => None,
             true if needed > MOST_OCTETS => {
                 warn!(
                     "nothing is counted for single mappings: {mappings} of them on {} processors take {} MB, and {} are allowed",
-                    processors(),
+                    most_workers(),
                     needed >> 20,
                     MOST_OCTETS >> 20
                 );
@@ -258,17 +247,18 @@ fn grow(number: &AtomicU64, by: u64) {
     number.store(sum, Ordering::Relaxed);
 }
 
-/// The number of parts: one for each worker, of which there are no more than processors, and the last for the control thread.
+/// The number of parts: one for each worker, and the last for the control thread.
 fn parts() -> usize {
-    processors() + 1
+    most_workers() + 1
 }
 
 /// The part of the control thread.
 pub fn control_part() -> usize {
-    processors()
+    most_workers()
 }
 
-fn processors() -> usize {
+/// The most workers that can count at the same time: as many as there are processors.
+pub fn most_workers() -> usize {
     static PROCESSORS: OnceLock<usize> = OnceLock::new();
     *PROCESSORS.get_or_init(|| aya::util::nr_cpus().unwrap_or(1))
 }

@@ -5,6 +5,7 @@ use super::{DaemonError, failed};
 use crate::config::{Config, Wait};
 use crate::driver::kernel::Handover;
 use crate::errors::Request;
+use crate::tally;
 use crate::worker::{PortSocket, Worker};
 use af_xdp::{RingSizes, Socket, SocketConfig, Umem, ZeroCopy};
 use crossbeam::channel::Sender;
@@ -37,10 +38,11 @@ pub(super) fn cpus(config: &Config) -> Result<Vec<usize>, DaemonError> {
 /// Returns how many workers it takes.
 ///
 /// Each worker serves at least one queue of every port, since it can only send where it has a socket. So there are as many as
-/// the port with the fewest queues has, and no more than processors.
+/// the port with the fewest queues has, and no more than processors that the configuration names and the machine has.
 pub(super) fn count(ports: &Ports, cpus: &[usize]) -> usize {
     let queues = ports.iter().map(|port| port.queues.len());
-    queues.min().unwrap_or(0).min(cpus.len()).max(1)
+    let most = cpus.len().min(tally::most_workers());
+    queues.min().unwrap_or(0).min(most).max(1)
 }
 
 /// Deals the queues of all ports out to workers.
