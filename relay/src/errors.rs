@@ -77,8 +77,7 @@ pub fn handle<P: Paths>(
                 && let Some(new) = addresses(output)
             {
                 let (part, octets) = (tally::control_part(), error.length as u64);
-                let tally = &tables.tally;
-                tally.add_any(part, tables, *direction, packet, new, octets);
+                tables.count(part, *direction, packet, new, octets);
             }
             return translated.map_or(Outcome::Nothing, Outcome::Send);
         }

@@ -214,9 +214,7 @@ fn process_behind<F: Frame>(
             packet,
             [rewrite.header.source(), rewrite.header.destination()],
         );
-        tables
-            .tally
-            .add_any(worker, tables, direction, packet, new, octets);
+        tables.count(worker, direction, packet, new, octets);
     }
     // Taken apart in place: a copy costs as much as a look-up.
     match &verdict {

@@ -9,8 +9,10 @@ use crate::tally::Tally;
 use eam_tables::{Eam, EamTable, PrefixSet4};
 use ipnet::{Ipv4Net, Ipv6Net};
 use relay_core::network::Mapped;
-use relay_core::{AddressMap, Network, Policy};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use relay_core::wire::Octets;
+use relay_core::{AddressMap, Direction, Network, Policy};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 /// The mappings, lists and policy that a configuration amounts to.
 pub struct Tables {
@@ -29,7 +31,7 @@ pub struct Tables {
     /// Sources of ICMP errors whose own could not be translated.
     pub error_sources: ErrorSources,
     /// What is counted for each mapping.
-    pub tally: Tally,
+    pub tally: Arc<Tally>,
 }
 
 impl Tables {
@@ -37,13 +39,71 @@ impl Tables {
     pub fn new(config: &Config, eams: Vec<Eam>) -> Self {
         Self {
             generation: 1,
-            tally: Tally::new(eams.len(), config.eam_counters),
+            tally: Arc::new(Tally::new(eams.len(), config.eam_counters)),
             policy: config.policy,
             eam: EamTable::in_memory(eams, &prefer_huge_pages),
             ipv4_translatable: config.ipv4_translatable.clone(),
             service_pools: config.service_pools.clone(),
             denylist4: config.denylist4.clone(),
             error_sources: ErrorSources::new(&config.icmp),
+        }
+    }
+
+    /// Counts a packet that was not plain, of so many octets after translation, for the mappings by which it got its new source and
+    /// destination. `part` is who counts.
+    pub fn count(
+        &self,
+        part: usize,
+        direction: Direction,
+        packet: &[u8],
+        new: [IpAddr; 2],
+        octets: u64,
+    ) {
+        for mapping in self.mappings_of(direction, packet, new) {
+            self.tally.add(part, direction, mapping, octets);
+        }
+    }
+
+    /// Returns the numbers plus one of the mappings by which a packet got its new source and its new destination; zero for RFC 6052.
+    fn mappings_of(
+        &self,
+        direction: Direction,
+        packet: &[u8],
+        [source, destination]: [IpAddr; 2],
+    ) -> [u32; 2] {
+        let from_v4 = |old: Ipv4Addr, new: IpAddr| {
+            let mapped = self.eam.map_v4(old);
+            let mapped = mapped.filter(|mapped| IpAddr::V6(mapped.address) == new);
+            mapped.map_or(0, |mapped| mapped.entry + 1)
+        };
+        let from_v6 = |old: Ipv6Addr, new: Option<IpAddr>| {
+            let mapped = self.eam.map_v6(old);
+            let mapped =
+                mapped.filter(|mapped| new.is_none_or(|new| IpAddr::V4(mapped.address) == new));
+            mapped.map_or(0, |mapped| mapped.entry + 1)
+        };
+        match direction {
+            Direction::V4ToV6 => {
+                let old = |at| packet.load::<4>(at).map(Ipv4Addr::from);
+                let mapping = |at, new| old(at).map_or(0, |old| from_v4(old, new));
+                [mapping(12, source), mapping(16, destination)]
+            }
+            Direction::V6ToV4 => {
+                let (Some(from), Some(to)) = (packet.load::<16>(8), packet.load::<16>(24)) else {
+                    return [0; 2];
+                };
+                let (from, to) = (Ipv6Addr::from(from), Ipv6Addr::from(to));
+                match destination {
+                    IpAddr::V4(_) => [from_v6(from, Some(source)), from_v6(to, Some(destination))],
+                    // RFC 7757, 4.2.2: the packet was translated twice, its source by a mapping the first time and its destination
+                    // the second time.
+                    IpAddr::V6(_) => {
+                        let embedded = self.policy.prefix.extract(to);
+                        let to = embedded.map_or(0, |embedded| from_v4(embedded, destination));
+                        [from_v6(from, None), to]
+                    }
+                }
+            }
         }
     }
 }

@@ -6,11 +6,7 @@
 //! mappings.
 
 use crate::driver::region::Region;
-use crate::tables::Tables;
-use relay_core::network::AddressMap;
-use relay_core::wire::Octets;
 use relay_core::{Direction, Plain};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tracing::warn;
@@ -60,7 +56,7 @@ pub struct Tally {
 enum Past {
     Nothing,
     /// What the generation before has counted and perhaps still does, and the number of each mapping there.
-    Before(Arc<Tables>, Vec<u32>),
+    Before(Arc<Tally>, Vec<u32>),
     Known(Vec<Count>),
 }
 
@@ -120,9 +116,9 @@ impl Tally {
         }
     }
 
-    /// Counts octets of a packet for the mapping with a number less one, if there is one.
+    /// Counts a packet of so many octets for the mapping with a number less one, if there is one.
     #[inline(always)]
-    fn add(&self, part: usize, direction: Direction, mapping: u32, octets: u64) {
+    pub fn add(&self, part: usize, direction: Direction, mapping: u32, octets: u64) {
         let (Some(parts), Some(mapping)) = (&self.parts, (mapping as usize).checked_sub(1)) else {
             return;
         };
@@ -133,24 +129,9 @@ impl Tally {
         }
     }
 
-    /// Counts a packet that was not plain, of so many octets after translation, by its addresses before and behind it.
-    pub fn add_any(
-        &self,
-        part: usize,
-        tables: &Tables,
-        direction: Direction,
-        packet: &[u8],
-        new: [IpAddr; 2],
-        octets: u64,
-    ) {
-        for mapping in mappings_of(tables, direction, packet, new) {
-            self.add(part, direction, mapping, octets);
-        }
-    }
-
     /// Has the counts go on from those of the generation before. `numbers` says for each mapping which one it was there, or
     /// [`IS_NEW`].
-    pub fn follow(&self, before: Arc<Tables>, numbers: Vec<u32>) {
+    pub fn follow(&self, before: Arc<Self>, numbers: Vec<u32>) {
         *self.past() = Past::Before(before, numbers);
     }
 
@@ -160,11 +141,11 @@ impl Tally {
         let known = match &*past {
             Past::Nothing | Past::Known(_) => return,
             Past::Before(before, numbers) => {
-                before.tally.settle();
-                let earlier = before.tally.past();
+                before.settle();
+                let earlier = before.past();
                 let count = |number: &u32| match *number {
                     IS_NEW => Count::default(),
-                    number => before.tally.count(&earlier, number as usize),
+                    number => before.count(&earlier, number as usize),
                 };
                 numbers.iter().map(count).collect()
             }
@@ -216,7 +197,7 @@ impl Tally {
             Past::Known(counts) => counts.get(mapping).copied().unwrap_or_default(),
             Past::Before(before, numbers) => match numbers.get(mapping) {
                 Some(&IS_NEW) | None => Count::default(),
-                Some(number) => before.tally.get(*number as usize),
+                Some(number) => before.get(*number as usize),
             },
         };
         for parts in self.parts.iter().chain(self.program.get()) {
@@ -261,47 +242,4 @@ pub fn control_part() -> usize {
 pub fn most_workers() -> usize {
     static PROCESSORS: OnceLock<usize> = OnceLock::new();
     *PROCESSORS.get_or_init(|| aya::util::nr_cpus().unwrap_or(1))
-}
-
-/// Returns the numbers plus one of the mappings by which a packet got its new source and its new destination; zero for RFC 6052.
-fn mappings_of(
-    tables: &Tables,
-    direction: Direction,
-    packet: &[u8],
-    [source, destination]: [IpAddr; 2],
-) -> [u32; 2] {
-    let from_v4 = |old: Ipv4Addr, new: IpAddr| {
-        let mapped = tables.eam.map_v4(old);
-        let mapped = mapped.filter(|mapped| IpAddr::V6(mapped.address) == new);
-        mapped.map_or(0, |mapped| mapped.entry + 1)
-    };
-    let from_v6 = |old: Ipv6Addr, new: Option<IpAddr>| {
-        let mapped = tables.eam.map_v6(old);
-        let mapped =
-            mapped.filter(|mapped| new.is_none_or(|new| IpAddr::V4(mapped.address) == new));
-        mapped.map_or(0, |mapped| mapped.entry + 1)
-    };
-    match direction {
-        Direction::V4ToV6 => {
-            let old = |at| packet.load::<4>(at).map(Ipv4Addr::from);
-            let mapping = |at, new| old(at).map_or(0, |old| from_v4(old, new));
-            [mapping(12, source), mapping(16, destination)]
-        }
-        Direction::V6ToV4 => {
-            let (Some(from), Some(to)) = (packet.load::<16>(8), packet.load::<16>(24)) else {
-                return [0; 2];
-            };
-            let (from, to) = (Ipv6Addr::from(from), Ipv6Addr::from(to));
-            match destination {
-                IpAddr::V4(_) => [from_v6(from, Some(source)), from_v6(to, Some(destination))],
-                // RFC 7757, 4.2.2: the packet was translated twice, its source by a mapping the first time and its destination
-                // the second time.
-                IpAddr::V6(_) => {
-                    let embedded = tables.policy.prefix.extract(to);
-                    let to = embedded.map_or(0, |embedded| from_v4(embedded, destination));
-                    [from_v6(from, None), to]
-                }
-            }
-        }
-    }
 }

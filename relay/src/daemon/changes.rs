@@ -14,6 +14,7 @@ use crate::control::snapshot::{LastReload, Reloads};
 use crate::control::{Change, Edit, Refusal};
 use crate::fast_path::GRACE;
 use crate::tables::Tables;
+use crate::tally::Tally;
 use crossbeam::channel::Sender;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -52,8 +53,8 @@ pub(super) struct Changes {
     waiting: VecDeque<Wish>,
     current: Option<Wish>,
     reloads: Reloads,
-    /// Generations whose predecessors may still be at work, and since when they are in force.
-    unsettled: VecDeque<(Instant, Arc<Tables>)>,
+    /// Generations that may still be at work after they were replaced: since when, what follows them counts where, their tables.
+    unsettled: VecDeque<(Instant, Arc<Tally>, Arc<Tables>)>,
     since: (SystemTime, Instant),
     runtime_mappings: usize,
     fingerprint: Fingerprint,
@@ -108,9 +109,9 @@ impl Changes {
 
     /// Has the loader free generations that nobody uses any more: with a million mappings, that takes its time.
     pub(super) fn settle(&mut self, now: Instant) {
-        let is_due = |(since, _): &mut (Instant, _)| now.duration_since(*since) >= GRACE;
-        while let Some((_, tables)) = self.unsettled.pop_front_if(is_due) {
-            let _ = self.loader.send(Job::Settle(tables));
+        let is_due = |(since, _, _): &mut (Instant, _, _)| now.duration_since(*since) >= GRACE;
+        while let Some((_, tally, before)) = self.unsettled.pop_front_if(is_due) {
+            let _ = self.loader.send(Job::Settle(tally, before));
         }
     }
 
@@ -210,12 +211,14 @@ impl Control<'_> {
                     runtime_mappings,
                     mut change,
                 } = *prepared;
+                let before = self.shared.tables.load_full();
                 if let Err(error) = self.put_in_force(plan, &config, &mut change) {
                     error!("{error}");
                     return self.refuse(Refusal::because(error));
                 }
-                let published = (Instant::now(), self.shared.tables.load_full());
-                self.changes.unsettled.push_back(published);
+                let tally = Arc::clone(&self.shared.tables.load().tally);
+                let replaced = (Instant::now(), tally, before);
+                self.changes.unsettled.push_back(replaced);
                 self.changes.since = (SystemTime::now(), Instant::now());
                 self.changes.runtime_mappings = runtime_mappings;
                 self.errors.follow(&config.icmp);

@@ -7,7 +7,7 @@ use super::publish::Plan;
 use crate::config::{self, Config};
 use crate::control::{Change, Edit, Refusal, is_runtime};
 use crate::tables::Tables;
-use crate::tally::IS_NEW;
+use crate::tally::{IS_NEW, Tally};
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use eam_tables::{Eam, Problem, Severity};
 use std::io;
@@ -30,8 +30,8 @@ pub(super) enum Job {
     Reload(PathBuf, Base),
     /// Change one mapping.
     Edit(Edit, Base),
-    /// Take the counts of the generation before these tables for good, and free it: nobody uses it any more.
-    Settle(Arc<Tables>),
+    /// Have a tally take the counts of the generation before for good, and free the tables of that: nobody uses them any more.
+    Settle(Arc<Tally>, Arc<Tables>),
 }
 
 /// What is ready to be published.
@@ -60,7 +60,10 @@ fn work(jobs: &Receiver<Job>, done: impl Fn(Loaded)) {
         match job {
             Job::Reload(path, base) => done(reload(&path, &base)),
             Job::Edit(edit, base) => done(edit::edit(&edit, &base)),
-            Job::Settle(tables) => tables.tally.settle(),
+            Job::Settle(tally, before) => {
+                tally.settle();
+                drop(before);
+            }
         }
     }
 }

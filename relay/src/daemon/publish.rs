@@ -55,7 +55,7 @@ impl Plan {
     /// Has the counts of the mappings go on from those of the generation before.
     pub(super) fn inherit(&mut self, before: &Arc<Tables>) {
         let numbers = std::mem::take(&mut self.numbers);
-        self.tables.tally.follow(Arc::clone(before), numbers);
+        self.tables.tally.follow(Arc::clone(&before.tally), numbers);
     }
 
     /// Returns what the first generation consists of; its program is pinned where `pins` says.
