@@ -9,7 +9,7 @@
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::scratch::Scratch;
+use crate::scratch::{Question, Scratch};
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_FIB_LKUP_RET_SUCCESS, xdp_action},
     helpers::generated::{bpf_fib_lookup, bpf_get_smp_processor_id, bpf_jiffies64},
@@ -21,7 +21,6 @@ use eam_tables::flat::{self, Filter, Slot4, Slot6, Slots};
 use eam_tables::layout::{
     self, CachedHop, Egress, List, MappingCount, NeighbourKey, Port, Settings, State, XdpCounter,
 };
-use relay_core::Plain;
 
 #[map]
 static PORTS: HashMap<u32, Port> =
@@ -306,103 +305,39 @@ pub(crate) fn add(counters: &mut Counters, index: usize, amount: u64) {
     }
 }
 
-/// What the kernel is asked about a next hop, and what it answers in the same place: its `struct bpf_fib_lookup`.
-#[repr(C)]
-pub(crate) struct Question {
-    family: u8,
-    protocol: u8,
-    ports: [u16; 2],
-    /// Asked: the packet's length, or zero. Answered: what fits, in octets.
-    pub(crate) mtu: u16,
-    /// Asked: the interface by which the packet came. Answered: the one by which it goes.
-    pub(crate) interface: u32,
-    service: u32,
-    source: [u32; 4],
-    destination: [u32; 4],
-    vlan: u32,
-    /// Answered: hardware address of the interface by which the packet goes.
-    pub(crate) own: [u8; 6],
-    /// Answered: hardware address of the next hop.
-    pub(crate) next: [u8; 6],
-}
-
-const _: () = assert!(size_of::<Question>() == 64);
-
-impl Question {
-    /// Becomes the question for a packet.
-    #[inline(always)]
-    pub(crate) fn set(&mut self, context: &XdpContext, plain: &Plain) {
-        const AF_INET: u8 = 2;
-        const AF_INET6: u8 = 10;
-        let service = u32::from(plain.service);
-        if plain.is_v6() {
-            self.begin(context, AF_INET6, (service << 20).to_be());
-            self.source = words(plain.source);
-            self.destination = words(plain.destination);
-        } else {
-            let ([_, source], [_, destination]) = (plain.source, plain.destination);
-            self.begin(context, AF_INET, service);
-            self.source = [(source as u32).to_be(), 0, 0, 0];
-            self.destination = [(destination as u32).to_be(), 0, 0, 0];
-        }
-    }
-
-    #[inline(always)]
-    fn begin(&mut self, context: &XdpContext, family: u8, service: u32) {
-        self.family = family;
-        self.protocol = 0;
-        self.ports = [0; 2];
-        self.mtu = 0;
-        self.interface = context.ingress_ifindex() as u32;
-        self.service = service;
-        self.vlan = 0;
-    }
-
-    /// Notes the neighbour that the answer named, so that the daemon has the kernel confirm it from time to time.
-    #[inline(always)]
-    pub(crate) fn note_neighbour(&self) {
-        let [a, b, c, d] = self.destination;
-        let key: NeighbourKey = [self.interface, u32::from(self.family), a, b, c, d];
-        // Without room, another neighbour in use had it.
-        let _ = NEIGHBOURS.insert(key, 1, 0);
-    }
-
-    /// Asks; says whether there is a gateway between here and the destination, or `None` if there is no answer.
-    #[inline(always)]
-    pub(crate) fn ask(&mut self, context: &XdpContext) -> Option<bool> {
-        let destination = self.destination;
-        // SAFETY: the structure is the kernel's, of the size given, and lives as long as the call.
-        let answer = unsafe {
-            bpf_fib_lookup(
-                context.ctx.cast(),
-                (&raw mut *self).cast(),
-                size_of::<Self>() as i32,
-                0,
-            )
-        };
-        if answer != i64::from(BPF_FIB_LKUP_RET_SUCCESS) {
-            return None;
-        }
-        // The loopback's 65536 does not fit into the field.
-        if self.mtu == 0 {
-            self.mtu = u16::MAX;
-        }
-        // The kernel puts the gateway in the destination's place.
-        let [a, b, c, d] = destination;
-        let [e, f, g, h] = self.destination;
-        Some((a ^ e) | (b ^ f) | (c ^ g) | (d ^ h) != 0)
-    }
-}
-
-/// Returns an address as the kernel keeps it: in words that are in network order.
+/// Notes the neighbour that an answer named, so that the daemon has the kernel confirm it from time to time.
 #[inline(always)]
-fn words([high, low]: [u64; 2]) -> [u32; 4] {
-    [
-        ((high >> 32) as u32).to_be(),
-        (high as u32).to_be(),
-        ((low >> 32) as u32).to_be(),
-        (low as u32).to_be(),
-    ]
+pub(crate) fn note_neighbour(answer: &Question) {
+    let [a, b, c, d] = answer.destination;
+    let key: NeighbourKey = [answer.interface, u32::from(answer.family), a, b, c, d];
+    // Without room, another neighbour in use had it.
+    let _ = NEIGHBOURS.insert(key, 1, 0);
+}
+
+/// Asks the kernel; says whether there is a gateway between here and the destination, or `None` if there is no answer.
+#[inline(always)]
+pub(crate) fn ask(context: &XdpContext, question: &mut Question) -> Option<bool> {
+    let destination = question.destination;
+    // SAFETY: the structure is the kernel's, of the size given, and lives as long as the call.
+    let answer = unsafe {
+        bpf_fib_lookup(
+            context.ctx.cast(),
+            (&raw mut *question).cast(),
+            size_of::<Question>() as i32,
+            0,
+        )
+    };
+    if answer != i64::from(BPF_FIB_LKUP_RET_SUCCESS) {
+        return None;
+    }
+    // The loopback's 65536 does not fit into the field.
+    if question.mtu == 0 {
+        question.mtu = u16::MAX;
+    }
+    // The kernel puts the gateway in the destination's place.
+    let [a, b, c, d] = destination;
+    let [e, f, g, h] = question.destination;
+    Some((a ^ e) | (b ^ f) | (c ^ g) | (d ^ h) != 0)
 }
 
 /// Returns the kernel's clock, in its jiffies.

@@ -133,9 +133,9 @@ fn ask<const V6: bool>(
         plain, question, ..
     } = scratch;
     question.set(context, plain);
-    let has_gateway = question.ask(context)?;
+    let has_gateway = maps::ask(context, question)?;
     let egress = maps::egress(question.interface)?;
-    question.note_neighbour();
+    maps::note_neighbour(question);
     let key = key::<V6>(memory, plain, has_gateway);
     let hop = maps::hop(key.index())?;
     hop.destination = key.destination;
