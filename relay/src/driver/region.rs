@@ -5,9 +5,10 @@
     reason = "memory that the kernel shares is only reachable through a mapping"
 )]
 
+use super::prefetch::prefer_huge_pages;
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::os::fd::AsFd;
 use std::ptr::{self, NonNull};
 use std::slice;
@@ -41,7 +42,10 @@ impl Region {
                 MapFlags::PRIVATE | MapFlags::NORESERVE,
             )
         }?;
-        Self::new(memory.cast(), length)
+        let region = Self::new(memory.cast(), length)?;
+        let Range { start, end } = region.as_ptr_range();
+        prefer_huge_pages(start.cast()..end.cast());
+        Ok(region)
     }
 
     /// Maps the first numbers of a BPF array, at least one, which has as many.
