@@ -119,6 +119,7 @@ fn process_plain<F: Frame>(
     worker: usize,
 ) -> Option<Route> {
     let (direction, plain) = translate_plain(frame.octets(), header, tables, live)?;
+    tables.tally.fetch_plain(worker, &plain);
     let routes = &live.routes;
     let (mtu, hop) = if plain.is_v6() {
         let destination = plain.destination_v6();

@@ -5,6 +5,7 @@
 //! process, each processor in an array of the XDP program. A generation begins with what those before it have counted for the same
 //! mappings.
 
+use crate::driver::prefetch::prefetch;
 use crate::driver::region::Region;
 use relay_core::{Direction, Plain};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -105,6 +106,22 @@ impl Tally {
     pub(crate) fn set_program(&self, region: Region) {
         // A second program for the same tables is one that takes the place of a refused one, which never ran.
         let _ = self.program.set(region);
+    }
+
+    /// Fetches what [`add_plain`](Self::add_plain) will write for a packet: of many mappings, it is in no cache of the processor.
+    #[inline(always)]
+    pub fn fetch_plain(&self, part: usize, plain: &Plain) {
+        let Some(parts) = &self.parts else {
+            return;
+        };
+        for mapping in plain.mappings {
+            let place = (mapping as usize).checked_sub(1);
+            let place =
+                place.and_then(|mapping| parts.get((part * self.mappings + mapping) * NUMBERS));
+            if let Some(place) = place {
+                prefetch(place);
+            }
+        }
     }
 
     /// Counts a plain packet. `part` is the number of the worker.
