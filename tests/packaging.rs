@@ -5,10 +5,10 @@ use relay::control::{Format, Health, Process, ProcessFigures, exposition};
 use relay::stats::{QueueCounters, Totals};
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 use std::time::{Duration, SystemTime};
+use tests::tool::{said, tool};
 
 fn packaging(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -70,29 +70,6 @@ fn metrics(format: Format) -> String {
         &process,
         &figures,
     )
-}
-
-/// Runs a program with input; `None`, and loudly, if it is not installed.
-fn tool(program: &str, arguments: &[&str], input: &str, package: &str) -> Option<Output> {
-    let child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let Ok(mut child) = child else {
-        tests::skip(&format!(
-            "{program} is not installed (Debian package {package})"
-        ));
-        return None;
-    };
-    // A tool that has seen enough may close its end.
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    Some(child.wait_with_output().unwrap())
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
 /// Returns the names of metrics that a text mentions.

@@ -49,7 +49,7 @@ pub use entry::{Eam, SuffixTooShort};
 #[cfg(feature = "std")]
 pub use file::{Loaded, load, parse, read_text};
 #[cfg(feature = "std")]
-pub use lookup::{Address, PrefixTable};
+pub use lookup::{Address, PrefixTable, one_bit};
 #[cfg(feature = "std")]
 pub use prefix::{PrefixError, parse_ipv4_prefix, parse_ipv6_prefix, printable, shorten};
 #[cfg(feature = "std")]

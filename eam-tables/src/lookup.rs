@@ -58,7 +58,7 @@ impl sealed::Bits for Ipv4Addr {
     }
 
     fn filter_bit(bits: u32) -> u64 {
-        bit(u64::from(bits))
+        one_bit(u64::from(bits))
     }
 
     fn split(prefix: Ipv4Net) -> (u32, u8) {
@@ -82,7 +82,7 @@ impl sealed::Bits for Ipv6Addr {
     }
 
     fn filter_bit(bits: u128) -> u64 {
-        bit((bits >> 64) as u64 ^ (bits as u64).rotate_left(32))
+        one_bit((bits >> 64) as u64 ^ (bits as u64).rotate_left(32))
     }
 
     fn split(prefix: Ipv6Net) -> (u128, u8) {
@@ -94,9 +94,9 @@ impl sealed::Bits for Ipv6Addr {
     }
 }
 
-/// Returns a number with one bit, which depends on all bits of another one.
-#[inline]
-fn bit(number: u64) -> u64 {
+/// Returns a number with one bit, which depends on all bits of another one: what no bit of a few numbers stands for is none of them.
+#[inline(always)]
+pub fn one_bit(number: u64) -> u64 {
     1 << (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58)
 }
 

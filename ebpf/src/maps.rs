@@ -21,6 +21,7 @@ use eam_tables::flat::{self, Filter, Slot4, Slot6, Slots};
 use eam_tables::layout::{
     self, CachedHop, Egress, List, MappingCount, NeighbourKey, Port, Settings, State, XdpCounter,
 };
+use relay_core::address::{halves, join};
 
 #[map]
 static PORTS: HashMap<u32, Port> =
@@ -152,8 +153,8 @@ pub(crate) fn longest_v4(address: Ipv4Addr) -> Option<&'static Slot4> {
 /// Returns the slot of the longest prefix that contains an IPv6 address, without asking the filter.
 #[inline(always)]
 pub(crate) fn longest_v6(address: Ipv6Addr) -> Option<&'static Slot6> {
-    let bits = address.to_bits();
-    let number = search_v6((bits >> 64) as u64, bits as u64).checked_sub(1)?;
+    let [high, low] = halves(address);
+    let number = search_v6(high, low).checked_sub(1)?;
     EAM_V6.get(number as u32)
 }
 
@@ -172,7 +173,7 @@ extern "C" fn search_v4(address: u32) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn search_v6(high: u64, low: u64) -> u64 {
-    let address = Ipv6Addr::from_bits((high as u128) << 64 | low as u128);
+    let address = join([high, low]);
     let shape = &settings().shape_v6;
     flat::longest_v6(shape, &TableV6, address).map_or(0, |number| u64::from(number).wrapping_add(1))
 }

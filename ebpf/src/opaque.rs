@@ -1,4 +1,4 @@
-//! A number of which neither the compiler nor the verifier knows anything.
+//! Numbers of which the compiler is to know nothing.
 
 #![expect(
     unsafe_code,

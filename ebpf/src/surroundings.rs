@@ -6,6 +6,7 @@ use eam_tables::{
     flat,
     layout::{List, Settings, State},
 };
+use relay_core::address::{halves, join};
 use relay_core::network::Mapped;
 use relay_core::{AddressMap, Network};
 
@@ -59,11 +60,10 @@ impl AddressMap for Surroundings {
     #[inline(always)]
     fn map_service_v4(&self, address: Ipv4Addr) -> Option<Mapped<Ipv6Addr>> {
         let found = maps::longest_v4(address).map(|slot| slot.translate(address));
-        let bits = found.map_or(0, |mapped| mapped.address.to_bits());
+        let [high, low] = found.map_or([0; 2], |mapped| halves(mapped.address));
         let entry = found.map_or(0, |mapped| mapped.entry);
-        let (high, low) = (opaque((bits >> 64) as u64), opaque(bits as u64));
         let mapped = Mapped {
-            address: Ipv6Addr::from_bits((high as u128) << 64 | low as u128),
+            address: join([opaque(high), opaque(low)]),
             entry: opaque(u64::from(entry)) as u32,
         };
         found.is_some().then_some(mapped)
@@ -131,11 +131,4 @@ impl Network for Surroundings {
     fn error_source_v6(&self, _: Ipv4Addr, _: Ipv6Addr, _: u8) -> Option<Ipv6Addr> {
         None
     }
-}
-
-/// Returns the halves of an address, host order.
-#[inline(always)]
-fn halves(address: Ipv6Addr) -> [u64; 2] {
-    let bits = address.to_bits();
-    [(bits >> 64) as u64, bits as u64]
 }

@@ -6,6 +6,7 @@
 use crate::config::{Config, Forwarding, MtuOverride, OwnAddresses};
 use crate::routes::{Found, Hop, Mirror, Routes};
 use crate::tables::Paths;
+use eam_tables::one_bit;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The IPv4 address of a node that has none (RFC 7600, 4).
@@ -135,8 +136,7 @@ impl Live {
 /// not the machine's own.
 #[inline(always)]
 fn own_bit(address: u128) -> u64 {
-    let mixed = ((address >> 64) as u64 ^ address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    1 << (mixed >> 58)
+    one_bit((address >> 64) as u64 ^ address as u64)
 }
 
 impl Paths for Live {

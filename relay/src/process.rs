@@ -7,10 +7,11 @@ use crate::paths::Live;
 use crate::perform::{Frame, LinkHeader, perform, perform_plain};
 use crate::routes::{DirectHop, Found, Hop, KernelReason, Tag, Tags};
 use crate::tables::{Paths, Surroundings, Tables};
+use relay_core::address::halves;
 use relay_core::counters::Counters;
 use relay_core::rewrite::NetworkHeader;
 use relay_core::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
-use relay_core::wire::{Malformed, Octets, ipv6};
+use relay_core::wire::{Octets, ipv6};
 use relay_core::{Direction, PassReason, Plain, Split, Translator, Verdict};
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -81,8 +82,7 @@ pub fn process<F: Frame>(
     counters: &mut Counters,
     worker: usize,
 ) -> Disposition {
-    let Ok(header) = ethernet::Header::parse(frame.octets()) else {
-        counters.record_pass(PassReason::NotIp);
+    let Some(header) = parse_link(frame, counters) else {
         return Disposition::Discard;
     };
     match process_plain(frame, &header, tables, live, counters, worker) {
@@ -99,13 +99,20 @@ pub fn process_any<F: Frame>(
     counters: &mut Counters,
     worker: usize,
 ) -> Disposition {
-    match ethernet::Header::parse(frame.octets()) {
-        Ok(header) => process_behind(frame, &header, tables, live, counters, worker),
-        Err(Malformed) => {
-            counters.record_pass(PassReason::NotIp);
-            Disposition::Discard
-        }
+    match parse_link(frame, counters) {
+        Some(header) => process_behind(frame, &header, tables, live, counters, worker),
+        None => Disposition::Discard,
     }
+}
+
+/// Parses the link header of a frame; what has none is counted.
+#[inline(always)]
+fn parse_link<F: Frame>(frame: &F, counters: &mut Counters) -> Option<ethernet::Header> {
+    let header = ethernet::Header::parse(frame.octets()).ok();
+    if header.is_none() {
+        counters.record_pass(PassReason::NotIp);
+    }
+    header
 }
 
 /// Processes a packet if it is plain, as most are, and fits; else it does nothing and returns `None`.
@@ -211,10 +218,7 @@ fn process_behind<F: Frame>(
     counters.record(direction, &verdict);
     let octets = counters.forwarded_octets(direction) - octets;
     if let Verdict::Forward(rewrite) | Verdict::Split(Split { rewrite, .. }) = &verdict {
-        let (packet, new) = (
-            packet,
-            [rewrite.header.source(), rewrite.header.destination()],
-        );
+        let new = [rewrite.header.source(), rewrite.header.destination()];
         tables.count(worker, direction, packet, new, octets);
     }
     // Taken apart in place: a copy costs as much as a look-up.
@@ -285,10 +289,6 @@ impl<'a> Way<'a> {
             }
             NetworkHeader::V6(header) | NetworkHeader::V6Fragment(header, _) => {
                 let destination = header.destination;
-                let halves = |address: Ipv6Addr| {
-                    let bits = address.to_bits();
-                    [(bits >> 64) as u64, bits as u64]
-                };
                 let flow = flow_v6(halves(header.source), halves(destination));
                 let found = match self.found_v6.get() {
                     Some((asked, found)) if asked == destination => found,

@@ -8,6 +8,7 @@
 use crate::driver::prefetch::prefetch;
 use crate::driver::region::Region;
 use relay_core::{Direction, Plain};
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tracing::warn;
@@ -111,17 +112,19 @@ impl Tally {
     /// Fetches what [`add_plain`](Self::add_plain) will write for a packet: of many mappings, it is in no cache of the processor.
     #[inline(always)]
     pub fn fetch_plain(&self, part: usize, plain: &Plain) {
-        let Some(parts) = &self.parts else {
-            return;
-        };
         for mapping in plain.mappings {
-            let place = (mapping as usize).checked_sub(1);
-            let place =
-                place.and_then(|mapping| parts.get((part * self.mappings + mapping) * NUMBERS));
-            if let Some(place) = place {
-                prefetch(place);
+            if let Some([first, ..]) = self.place(part, mapping) {
+                prefetch(first);
             }
         }
+    }
+
+    /// Returns where a part counts for the mapping with a number less one, if there is one.
+    #[inline(always)]
+    fn place(&self, part: usize, mapping: u32) -> Option<&[AtomicU64; NUMBERS]> {
+        let mapping = (mapping as usize).checked_sub(1)?;
+        let (places, _) = self.parts.as_ref()?.as_chunks();
+        places.get(part * self.mappings + mapping)
     }
 
     /// Counts a plain packet. `part` is the number of the worker.
@@ -136,11 +139,12 @@ impl Tally {
     /// Counts a packet of so many octets for the mapping with a number less one, if there is one.
     #[inline(always)]
     pub fn add(&self, part: usize, direction: Direction, mapping: u32, octets: u64) {
-        let (Some(parts), Some(mapping)) = (&self.parts, (mapping as usize).checked_sub(1)) else {
-            return;
-        };
-        let at = (part * self.mappings + mapping) * NUMBERS + 2 * direction as usize;
-        if let Some([packets, sum]) = parts.get(at..at + 2) {
+        let place = self.place(part, mapping).map(|place| place.as_chunks());
+        if let Some(([v4_to_v6, v6_to_v4], _)) = place {
+            let [packets, sum] = match direction {
+                Direction::V4ToV6 => v4_to_v6,
+                Direction::V6ToV4 => v6_to_v4,
+            };
             grow(packets, 1);
             grow(sum, octets);
         }
@@ -188,24 +192,21 @@ impl Tally {
 
     /// Returns what a worker has counted in this generation, for all mappings.
     pub fn counts_of_worker(&self, number: usize) -> Vec<Count> {
-        let length = self.mappings * NUMBERS;
-        let part = self
-            .parts
-            .as_ref()
-            .and_then(|parts| parts.chunks(length).nth(number));
-        let all = 0..self.mappings;
-        all.map(|mapping| part.map_or(Count::default(), |part| sum(part, self.mappings, mapping)))
-            .collect()
+        let parts = self.parts.as_deref().unwrap_or_default();
+        let part = parts.chunks((self.mappings * NUMBERS).max(1)).nth(number);
+        self.sums(part.unwrap_or_default())
     }
 
     /// Returns what the XDP program of this generation has counted, for all mappings.
     pub fn counts_of_program(&self) -> Vec<Count> {
+        self.sums(self.program.get().map(Deref::deref).unwrap_or_default())
+    }
+
+    /// Sums parts up, for all mappings.
+    fn sums(&self, parts: &[AtomicU64]) -> Vec<Count> {
         let all = 0..self.mappings;
-        let program = self.program.get();
-        all.map(|mapping| {
-            program.map_or(Count::default(), |parts| sum(parts, self.mappings, mapping))
-        })
-        .collect()
+        all.map(|mapping| sum(parts, self.mappings, mapping))
+            .collect()
     }
 
     fn count(&self, past: &Past, mapping: usize) -> Count {

@@ -6,8 +6,9 @@ use crate::ping::ping;
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
+use tests::tool::{said, tool};
 
 const INTERVAL: Duration = Duration::from_millis(2);
 
@@ -146,24 +147,10 @@ fn prometheus_scrapes_openmetrics() {
 
 /// Has Prometheus' own tool check something; what it has to say is a failure.
 fn promtool(arguments: &[&str], input: &str) {
-    let child = Command::new("promtool")
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let Ok(mut child) = child else {
-        tests::skip("promtool is not installed (Debian package prometheus)");
+    let Some(output) = tool("promtool", arguments, input, "prometheus") else {
         return;
     };
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(input.as_bytes())
-        .unwrap();
-    let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    let said = said(&output);
     assert!(
         output.status.success() && said.trim().is_empty(),
         "{said}\n{input}"

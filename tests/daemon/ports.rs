@@ -1,5 +1,6 @@
 //! Kinds of interfaces and queues, and interfaces that go down or away.
 
+use crate::interfaces::add_west;
 use crate::lab::{CLIENT, Lab, SERVER, SERVICE, embedded, eventually, net};
 use crate::ping::{answers_within, ping, ping_from};
 use relay::lab::{Namespace, Route, Vlan};
@@ -269,14 +270,7 @@ fn an_idle_relay_sleeps() {
 #[test]
 fn an_interface_that_is_removed_is_told_and_the_others_go_on() {
     let Some(lab) = Lab::new() else { return };
-    let west = lab.namespace("west");
-    lab.link(&west, "west", 1, 1, 1500);
-    west.add_address("eth0", net("198.51.100.50/24")).unwrap();
-    lab.relay
-        .add_address("west", net("198.51.100.1/24"))
-        .unwrap();
-    west.add_route(&Route::to(net("0.0.0.0/0")).via("198.51.100.1".parse().unwrap()))
-        .unwrap();
+    let _west = add_west(&lab, 1, 1500);
     let mut daemon = lab.start("interfaces: [{ name: west }, { name: north }, { name: south }]");
     assert!(loss_free(&lab));
     std::thread::scope(|scope| {

@@ -5,6 +5,7 @@ pub mod fragments;
 pub mod packet;
 pub mod random;
 pub mod sent;
+pub mod tool;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -30,7 +30,7 @@ pub fn find_service_v4<T: Slots<Slot4> + ?Sized>(
     slots: &T,
     address: Ipv4Addr,
 ) -> Option<Mapped<Ipv6Addr>> {
-    let number = search(shape, slots, Key4::from(address))?;
+    let number = longest_v4(shape, slots, address)?;
     slots.slot(number).map(|slot| slot.translate(address))
 }
 
@@ -59,7 +59,7 @@ pub fn find_service_v6<T: Slots<Slot6> + ?Sized>(
     slots: &T,
     address: Ipv6Addr,
 ) -> Option<Mapped<Ipv4Addr>> {
-    let number = search(shape, slots, Key6::from(address))?;
+    let number = longest_v6(shape, slots, address)?;
     slots.slot(number).map(|slot| slot.translate(address))
 }
 

@@ -6,6 +6,7 @@
 
 use super::{Shape, Slot4, Slot6, Turn};
 use core::net::{Ipv4Addr, Ipv6Addr};
+use relay_core::address::halves;
 
 /// Odd numbers with about as many ones as zeros, for multiplicative hashing.
 const MULTIPLIERS: [u64; 3] = [
@@ -119,11 +120,8 @@ pub(super) struct Key6 {
 impl From<Ipv6Addr> for Key6 {
     #[inline(always)]
     fn from(address: Ipv6Addr) -> Self {
-        let bits = address.to_bits();
-        Self {
-            high: (bits >> 64) as u64,
-            low: bits as u64,
-        }
+        let [high, low] = halves(address);
+        Self { high, low }
     }
 }
 

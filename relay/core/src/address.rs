@@ -76,8 +76,8 @@ impl Prefix {
             32 | 40 | 48 | 56 | 64 => (length as u32 - 32, 88 - length as u32),
             _ => return Err(PrefixError::Length),
         };
-        let (high, low) = halves(address);
-        let (mask_high, mask_low) = halves(Ipv6Addr::from_bits(u128::MAX << (128 - length as u32)));
+        let [high, low] = halves(address);
+        let [mask_high, mask_low] = halves(Ipv6Addr::from_bits(u128::MAX << (128 - length as u32)));
         if high & !mask_high != 0 || low & !mask_low != 0 {
             return Err(PrefixError::HostBits);
         }
@@ -100,7 +100,7 @@ impl Prefix {
     /// Returns the first address of the prefix.
     #[inline]
     pub const fn network(&self) -> Ipv6Addr {
-        join(self.high, self.low)
+        join([self.high, self.low])
     }
 
     /// Returns the length in bits.
@@ -118,7 +118,7 @@ impl Prefix {
     /// Says whether `address` lies under the prefix.
     #[inline]
     pub const fn contains(&self, address: Ipv6Addr) -> bool {
-        let (high, low) = halves(address);
+        let [high, low] = halves(address);
         (high ^ self.high) & self.mask_high | (low ^ self.low) & self.mask_low == 0
     }
 
@@ -126,10 +126,10 @@ impl Prefix {
     #[inline]
     pub const fn embed(&self, address: Ipv4Addr) -> Ipv6Addr {
         let bits = address.to_bits() as u64;
-        join(
+        join([
             self.high | bits >> (self.bits_in_low & 63),
             self.low | (bits & ones(self.bits_in_low)) << (self.bits_behind & 63),
-        )
+        ])
     }
 
     /// Returns the IPv4 address for which `address` stands, or `None` if it does not lie under the prefix.
@@ -141,7 +141,7 @@ impl Prefix {
             return None;
         }
         // "For the other prefix lengths, remove the "u" octet to obtain a 120-bit sequence".
-        let (high, low) = halves(address);
+        let [high, low] = halves(address);
         let bits = high << (self.bits_in_low & 63)
             | low >> (self.bits_behind & 63) & ones(self.bits_in_low);
         Some(Ipv4Addr::from_bits(bits as u32))
@@ -151,16 +151,16 @@ impl Prefix {
 /// The network of the Well-Known Prefix (RFC 6052, 2.1).
 const WELL_KNOWN: Ipv6Addr = Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0);
 
-/// Returns the halves of an address. No shift by a run-time number of bits is ever made on all 128: BPF has none.
-#[inline]
-const fn halves(address: Ipv6Addr) -> (u64, u64) {
+/// Returns the halves of an address, host order. No shift by a run-time number of bits is ever made on all 128: BPF has none.
+#[inline(always)]
+pub const fn halves(address: Ipv6Addr) -> [u64; 2] {
     let bits = address.to_bits();
-    ((bits >> 64) as u64, bits as u64)
+    [(bits >> 64) as u64, bits as u64]
 }
 
 /// Returns the address with these halves.
-#[inline]
-const fn join(high: u64, low: u64) -> Ipv6Addr {
+#[inline(always)]
+pub const fn join([high, low]: [u64; 2]) -> Ipv6Addr {
     Ipv6Addr::from_bits((high as u128) << 64 | low as u128)
 }
 

@@ -3,6 +3,8 @@
 //! Plain packets are those whose translation needs nothing but headers at fixed places; they are most of all packets, and a
 //! [`Rewrite`](crate::Rewrite) of structured headers would cost more to make and to write than the translation itself.
 
+use crate::address::join;
+use crate::wire::{ipv4, ipv6};
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 /// The translation of a plain packet: the words of the new header, and what changes behind it.
@@ -68,22 +70,29 @@ impl Plain {
     /// Returns the new destination, if the new header is an IPv6 one.
     #[inline(always)]
     pub const fn destination_v6(&self) -> Ipv6Addr {
-        let [high, low] = self.destination;
-        Ipv6Addr::from_bits((high as u128) << 64 | low as u128)
+        join(self.destination)
     }
 
     /// Returns the length of the packet in octets, from the new header on.
     #[inline(always)]
     pub const fn length(&self) -> u32 {
-        let header = if self.is_v6() { 40 } else { 20 };
-        self.payload.wrapping_add(header)
+        let header = if self.is_v6() {
+            ipv6::HEADER_LENGTH
+        } else {
+            ipv4::HEADER_LENGTH
+        };
+        self.payload.wrapping_add(header as u32)
     }
 
     /// Says whether the packet fits through a next hop that takes `mtu` octets.
     #[inline(always)]
     pub const fn fits(&self, mtu: u32) -> bool {
-        // No link has less: RFC 791, 3.2, and RFC 8200, 5.
-        let least = if self.is_v6() { 1280 } else { 68 };
+        // No link has less.
+        let least = if self.is_v6() {
+            ipv6::MINIMUM_MTU
+        } else {
+            ipv4::MINIMUM_MTU
+        };
         let length = self.length();
         length <= mtu || length <= least
     }

@@ -141,20 +141,17 @@ fn choose(
 ) -> Vec<Place> {
     let serving = processors(workers);
     let mut free = allowed.to_vec();
-    let mut take = |processor: usize| free.retain(|other| *other != processor);
     let mut places: Vec<Option<Place>> = Vec::new();
-    let mut taken = BTreeSet::new();
     for sources in workers {
         let place = main_source(sources).and_then(|source| {
             let wanted = source.interrupt.processor;
-            let open = |processor: &usize| !taken.contains(processor);
             let (processor, why) = match wait {
                 Wait::Poll | Wait::PreferBusyPoll => {
-                    let same = allowed.contains(&wanted) && open(&wanted);
-                    (same.then_some(wanted), Why::Same(source.clone()))
+                    let same = free.contains(&wanted).then_some(wanted);
+                    (same, Why::Same(source.clone()))
                 }
                 Wait::Busy => {
-                    let candidates = allowed.iter().copied().filter(open);
+                    let candidates = free.iter().copied();
                     let candidates = candidates.filter(|processor| !serving.contains(processor));
                     let nearest = candidates.min_by_key(|one| distance(wanted, *one, nodes));
                     (nearest, Why::Beside(source.clone()))
@@ -166,8 +163,7 @@ fn choose(
             })
         });
         if let Some(processor) = place.as_ref().and_then(|place| place.processor) {
-            taken.insert(processor);
-            take(processor);
+            free.retain(|other| *other != processor);
         }
         places.push(place);
     }

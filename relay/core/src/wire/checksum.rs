@@ -3,6 +3,7 @@
 //! A sum is kept as a plain number and folded at the end. Since one's complement addition does not care about
 //! grouping, octets may be added in any number of pieces, as long as each piece but the last has an even length.
 
+use crate::address::halves;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 /// A one's complement sum in progress, not yet folded to 16 bits.
@@ -57,22 +58,13 @@ impl Sum {
     /// Adds an IPv4 address.
     #[inline]
     pub const fn add_v4(self, address: Ipv4Addr) -> Self {
-        Self(self.0.wrapping_add(address.to_bits() as u64))
+        self.add_long(address.to_bits())
     }
 
     /// Adds an IPv6 address.
     #[inline]
     pub const fn add_v6(self, address: Ipv6Addr) -> Self {
-        let bits = address.to_bits();
-        let halves = (bits >> 64) as u64;
-        let low = bits as u64;
-        Self(
-            self.0
-                .wrapping_add(halves >> 32)
-                .wrapping_add(halves & 0xffff_ffff)
-                .wrapping_add(low >> 32)
-                .wrapping_add(low & 0xffff_ffff),
-        )
+        self.add_halves(halves(address))
     }
 
     /// Adds a number of four octets in host order.

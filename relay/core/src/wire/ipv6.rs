@@ -172,17 +172,13 @@ impl Header {
         let mut octets = [0; HEADER_LENGTH];
         let (first, rest) = octets.split_at_mut(8);
         let (source, destination) = rest.split_at_mut(16);
-        let [l0, l1] = self.payload_length.to_be_bytes();
-        first.copy_from_slice(&[
-            0x60 | self.traffic_class >> 4,
-            self.traffic_class << 4,
-            0,
-            0,
-            l0,
-            l1,
+        let front = front(
+            self.traffic_class,
+            self.payload_length,
             self.next_header,
             self.hop_limit,
-        ]);
+        );
+        first.copy_from_slice(&front.to_be_bytes());
         source.copy_from_slice(&self.source.octets());
         destination.copy_from_slice(&self.destination.octets());
         octets

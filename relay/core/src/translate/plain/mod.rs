@@ -9,6 +9,7 @@ mod v4_to_v6;
 mod v6_to_v4;
 
 use super::{NotPlain, Translator};
+use crate::address::halves;
 use crate::network::{Mapped, Network};
 use crate::plain::Plain;
 use crate::policy::{AtomicFragments, Policy, TcpMssClamp};
@@ -270,17 +271,4 @@ fn echo_change<O: Octets + ?Sized>(
 #[inline(always)]
 fn load<const N: usize, O: Octets + ?Sized>(packet: &O, at: usize) -> Result<[u8; N], PuntReason> {
     packet.load(at).ok_or(PuntReason::Malformed)
-}
-
-/// Returns an address in halves, host order.
-#[inline(always)]
-fn halves(address: Ipv6Addr) -> [u64; 2] {
-    let bits = address.to_bits();
-    [(bits >> 64) as u64, bits as u64]
-}
-
-/// Returns the address with these halves.
-#[inline(always)]
-fn address_v6([high, low]: [u64; 2]) -> Ipv6Addr {
-    Ipv6Addr::from_bits((high as u128) << 64 | low as u128)
 }

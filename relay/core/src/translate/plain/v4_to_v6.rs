@@ -1,7 +1,7 @@
 //! Plain packets from IPv4 to IPv6: the rules of [`crate::translate::v4_to_v6`].
 
-use super::{ClaimedV4, NotPlain, Target, ToV6, Translator, change, echo_change, halves, load};
-use crate::address::{is_illegal_destination_v4, is_illegal_source_v4};
+use super::{ClaimedV4, NotPlain, Target, ToV6, Translator, change, echo_change, load};
+use crate::address::{halves, is_illegal_destination_v4, is_illegal_source_v4};
 use crate::network::Network;
 use crate::plain::Plain;
 use crate::policy::Hairpin;

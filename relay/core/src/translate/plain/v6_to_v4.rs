@@ -1,9 +1,7 @@
 //! Plain packets from IPv6 to IPv4: the rules of [`crate::translate::v6_to_v4`].
 
-use super::{
-    Change, ClaimedV6, NotPlain, Target, ToV6, Translator, address_v6, change, echo_change, load,
-};
-use crate::address::{is_illegal_destination_v4, is_illegal_source_v4, is_illegal_source_v6};
+use super::{Change, ClaimedV6, NotPlain, Target, ToV6, Translator, change, echo_change, load};
+use crate::address::{is_illegal_destination_v4, is_illegal_source_v4, is_illegal_source_v6, join};
 use crate::network::Network;
 use crate::plain::Plain;
 use crate::policy::Hairpin;
@@ -30,7 +28,7 @@ pub(super) fn claim<N: Network + ?Sized, O: Octets + ?Sized>(
         front: half(front),
         source: [half(s0), half(s1)],
         destination,
-        embedded: rules::claim(translator, address_v6(destination))?,
+        embedded: rules::claim(translator, join(destination))?,
     })
 }
 
@@ -75,7 +73,7 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
         _ => check_protocol(protocol).map_err(|_| PuntReason::Refused)?,
     }
     let hop_limit = front as u8;
-    let (from, to) = (address_v6(old_source), address_v6(old_destination));
+    let (from, to) = (join(old_source), join(old_destination));
     let payload = u32::from(payload);
     let length = payload.wrapping_add(ipv4::HEADER_LENGTH as u32);
     if hop_limit <= 1 || length > u32::from(u16::MAX) || is_illegal_source_v6(from) {
