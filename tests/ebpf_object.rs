@@ -239,11 +239,8 @@ fn all_prefix_lengths_together_are_translated_in_the_driver() {
     if !may_load() {
         return;
     }
-    let (_, tables) = tests::case::configure("prefix: 2001:db8:46::/96", "eam: []");
-    let tables = Tables {
-        eam: lengths(129),
-        ..tables
-    };
+    let (config, _) = tests::case::configure("prefix: 2001:db8:46::/96", "eam: []");
+    let tables = Tables::new(&config, lengths(129).entries().to_vec());
     let wishes = Wishes {
         work: Work::Forward,
         mtu_v4: None,

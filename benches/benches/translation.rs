@@ -15,12 +15,14 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use eam_tables::{Eam, Place};
 use relay::config::{self, Config, MtuOverride};
 use relay::lab::{Namespace, Route, VethEnd, veth_pair};
-use relay::lookahead::prepare;
+use relay::link::LinkHeader;
+use relay::lookahead::Lookahead;
 use relay::paths::{Live, Senders};
-use relay::perform::{LinkHeader, perform_plain};
-use relay::process::{Disposition, process, translate_plain};
+use relay::perform::perform_plain;
+use relay::process::{Disposition, Processor, translate_plain_v4, translate_plain_v6};
 use relay::routes::Mirror;
 use relay::tables::Tables;
+use relay_core::Direction;
 use relay_core::counters::Counters;
 use relay_core::wire::checksum::{Sum, pseudo_header_v6};
 use relay_core::wire::{ethernet, icmp, ipv4, ipv6};
@@ -210,23 +212,42 @@ fn processor_time() -> Duration {
 
 /// Translates a batch as a worker does.
 fn translate(frames: &mut [Frame], tables: &Tables, live: &Live, counters: &mut Counters) {
-    prepare(frames, tables);
-    for frame in frames {
-        let disposition = process(frame, tables, live, counters, 0);
+    let mut processor = Processor::new(tables, live, 0);
+    each(frames, tables, |frame| {
+        let disposition = processor.process(frame, counters);
         assert!(matches!(black_box(&disposition), Disposition::Send(_)));
-    }
+    });
 }
 
-/// As [`translate`], with one next hop for all.
+/// As [`translate`], with one next hop for all, and without counting for the mappings.
 fn translate_alone(frames: &mut [Frame], tables: &Tables, live: &Live, counters: &mut Counters) {
     let link = LinkHeader::new([2, 0, 0, 0, 0, 9], [2, 0, 0, 0, 0, 1], []);
-    prepare(frames, tables);
-    for frame in frames {
+    each(frames, tables, |frame| {
         let header = ethernet::Header::parse(frame.octets()).expect("an Ethernet header");
-        let translated = translate_plain(frame.octets(), &header, tables, live);
-        let (direction, plain) = translated.expect("a plain packet");
-        perform_plain(frame, header.length, &link, &plain).expect("room for longer headers");
-        counters.record_plain(direction, &plain);
+        let network = header.length;
+        if header.ethertype == ethernet::ETHERTYPE_IPV4 {
+            let plain = translate_plain_v4(frame.octets(), network, tables, live);
+            let plain = plain.expect("a plain packet");
+            perform_plain(frame, network, &link, &plain).expect("room for longer headers");
+            counters.record_plain(Direction::V4ToV6, &plain);
+        } else {
+            let plain = translate_plain_v6(frame.octets(), network, tables, live);
+            let plain = plain.expect("a plain packet");
+            perform_plain(frame, network, &link, &plain).expect("room for shorter headers");
+            counters.record_plain(Direction::V6ToV4, &plain);
+        }
+    });
+}
+
+/// Goes through a batch, looking ahead as a worker does.
+#[inline(always)]
+fn each(frames: &mut [Frame], tables: &Tables, mut work: impl FnMut(&mut Frame)) {
+    let lookahead = Lookahead::begin(frames, tables);
+    let mut rest = frames;
+    while let Some((frame, behind)) = rest.split_first_mut() {
+        lookahead.go_on(behind);
+        work(frame);
+        rest = behind;
     }
 }
 

@@ -6,7 +6,9 @@ use crate::Eam;
 use crate::flat::{Image, Slot4, Slot6};
 use core::net::{Ipv4Addr, Ipv6Addr};
 use core::ops::Range;
+use ipnet::Ipv6Net;
 use relay_core::AddressMap;
+use relay_core::address::Prefix;
 use relay_core::network::Mapped;
 
 /// A frozen set of mappings, searched per direction for the longest prefix.
@@ -62,6 +64,15 @@ impl EamTable {
     /// Whether there is no mapping at all.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Says whether a mapping has IPv6 addresses under the translation prefix, by a walk over all of them.
+    pub fn has_any_under(&self, prefix: &Prefix) -> bool {
+        let Ok(prefix) = Ipv6Net::new(prefix.network(), prefix.length()) else {
+            return true;
+        };
+        let mut mappings = self.entries.iter().map(Eam::ipv6);
+        mappings.any(|ipv6| prefix.contains(&ipv6) || ipv6.contains(&prefix))
     }
 
     /// The arrays in which IPv4 addresses are looked up.

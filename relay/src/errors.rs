@@ -76,8 +76,9 @@ pub fn handle<P: Paths>(
             if let Ok(error) = &translated
                 && let Some(new) = addresses(output)
             {
-                let (part, octets) = (tally::control_part(), error.length as u64);
-                tables.count(part, *direction, packet, new, octets);
+                let mappings = tables.mappings_of(*direction, packet, new);
+                let mut counting = tables.tally.counting(tally::control_part());
+                counting.add(*direction, mappings, error.length as u32);
             }
             return translated.map_or(Outcome::Nothing, Outcome::Send);
         }

@@ -3,10 +3,13 @@
 //! | module | what is there |
 //! |---|---|
 //! | [`config`] | `relay.yaml`, read and validated |
+//! | [`tally`] | what is counted for each mapping |
 //! | [`tables`] | one generation of mappings, lists and policy; the translator's surroundings |
+//! | [`link`] | what stands in front of a packet |
 //! | [`perform`] | a translation carried out on a frame |
 //! | [`memory`] | frames in plain memory |
 //! | [`errors`] | ICMP errors, translated and originated |
+//! | [`lookahead`] | what a batch of frames will read, fetched in advance |
 //! | [`process`] | what becomes of one frame; no file descriptor |
 //! | [`worker`] | an AF_XDP thread: receive, process, transmit, reclaim |
 //! | [`tap`] | a look at packets on their way |
@@ -32,6 +35,7 @@ pub mod driver;
 pub mod errors;
 pub mod fast_path;
 pub mod lab;
+pub mod link;
 pub mod logging;
 pub mod lookahead;
 pub mod memory;

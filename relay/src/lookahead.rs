@@ -1,8 +1,8 @@
-//! Looking ahead over a batch of frames: what translating them will read is fetched before the first is translated.
+//! Looking ahead over a batch of frames: what translating them will read is fetched before it is their turn.
 //!
 //! In a large table each look-up begins with memory that is in no cache of the processor. Asked for one by one these accesses
-//! wait for each other; asked for together they take little longer than one of them. Nothing is decided here, and a frame
-//! that cannot be read is none of this module's business.
+//! wait for each other; asked for some packets in advance they arrive while others are translated. Nothing is decided here, and
+//! a frame that cannot be read is none of this module's business.
 
 use crate::driver::prefetch::prefetch;
 use crate::perform::Frame;
@@ -14,20 +14,43 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 /// How much of the tables may be in use before fetching pays, in octets: less of it stays in the processor's caches by itself.
 const WORTH_FETCHING: usize = 512 * 1024;
 
-/// Fetches what translating the frames will read.
-#[inline]
-pub fn prepare<F: Frame>(frames: &[F], tables: &Tables) {
-    for frame in frames {
-        if let Some(first) = frame.octets().first() {
-            prefetch(first);
+/// How many packets in advance is fetched: while as many are translated, memory answers; and no more accesses than that can be on
+/// their way at a time.
+const AHEAD: usize = 8;
+
+/// Looks ahead over one batch.
+pub struct Lookahead<'a> {
+    /// `None` if the tables stay in the processor's caches by themselves.
+    tables: Option<&'a Tables>,
+}
+
+impl<'a> Lookahead<'a> {
+    /// Begins with a batch: fetches its frames, and what translating the first of them will read.
+    #[inline]
+    pub fn begin<F: Frame>(frames: &[F], tables: &'a Tables) -> Self {
+        for frame in frames {
+            if let Some(first) = frame.octets().first() {
+                prefetch(first);
+            }
+        }
+        let (v4, v6) = (tables.eam.image_v4(), tables.eam.image_v6());
+        let is_worth_it = v4.octets().max(v6.octets()) >= WORTH_FETCHING;
+        if is_worth_it {
+            for frame in frames.iter().take(AHEAD) {
+                fetch_for(frame.octets(), tables);
+            }
+        }
+        Self {
+            tables: is_worth_it.then_some(tables),
         }
     }
-    let (v4, v6) = (tables.eam.image_v4(), tables.eam.image_v6());
-    if v4.octets().max(v6.octets()) < WORTH_FETCHING {
-        return;
-    }
-    for frame in frames {
-        fetch_for(frame.octets(), tables);
+
+    /// Fetches what translating one of the frames will read. They are those behind the one whose turn it is.
+    #[inline(always)]
+    pub fn go_on<F: Frame>(&self, behind: &[F]) {
+        if let (Some(tables), Some(frame)) = (self.tables, behind.get(AHEAD - 1)) {
+            fetch_for(frame.octets(), tables);
+        }
     }
 }
 

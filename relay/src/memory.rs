@@ -30,15 +30,9 @@ impl Frame for MemoryFrame {
         &mut self.buffer[self.start..]
     }
 
-    fn move_start(&mut self, octets: i32) -> Result<(), NoRoom> {
+    fn reshape(&mut self, octets: i32, length: usize) -> Result<(), NoRoom> {
         let start = self.start.checked_add_signed(octets as isize);
-        self.start = start
-            .filter(|start| *start <= self.buffer.len())
-            .ok_or(NoRoom)?;
-        Ok(())
-    }
-
-    fn resize(&mut self, length: usize) -> Result<(), NoRoom> {
+        self.start = start.ok_or(NoRoom)?;
         self.buffer.resize(self.start + length, 0);
         Ok(())
     }

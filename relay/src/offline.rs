@@ -5,9 +5,10 @@
 
 use crate::config::Config;
 use crate::errors::{self, Outcome, Request, Task};
+use crate::link::LinkHeader;
 use crate::memory::MemoryFrame;
 use crate::paths::DUMMY_IPV4;
-use crate::perform::{Frame, LinkHeader, perform, perform_piece};
+use crate::perform::{Frame, perform, perform_piece};
 use crate::tables::{Paths, Surroundings, Tables};
 use relay_core::counters::{Counters, Name};
 use relay_core::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};

@@ -3,11 +3,11 @@
 //! The payload never moves. The old link and network headers are overwritten from behind: the new
 //! network header ends where the payload begins, and the new link header stands in front of it.
 
+use crate::link::LinkHeader;
 use relay_core::rewrite::Piece;
-use relay_core::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
+use relay_core::wire::ethernet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use relay_core::wire::{ipv4, ipv6};
 use relay_core::{Plain, Rewrite};
-use std::net::IpAddr;
 
 /// A frame whose first octets can be moved, as translation needs it to grow and shrink in front.
 pub trait Frame {
@@ -15,18 +15,13 @@ pub trait Frame {
     fn octets(&self) -> &[u8];
     /// Returns the frame, to be changed in place.
     fn octets_mut(&mut self) -> &mut [u8];
-    /// Moves the start by `octets`: forwards to cut the front off, backwards to make room there.
+    /// Moves the start by `octets`, forwards to cut the front off, backwards to make room there, and makes the frame `length` octets
+    /// long; what is added at either end holds anything.
     ///
     /// # Errors
     ///
     /// [`NoRoom`] if there is no such place; the frame is unchanged.
-    fn move_start(&mut self, octets: i32) -> Result<(), NoRoom>;
-    /// Makes the frame `length` octets long; what is added behind it holds anything.
-    ///
-    /// # Errors
-    ///
-    /// [`NoRoom`] if it cannot be so long; the frame is unchanged.
-    fn resize(&mut self, length: usize) -> Result<(), NoRoom>;
+    fn reshape(&mut self, octets: i32, length: usize) -> Result<(), NoRoom>;
 }
 
 /// A frame has no room for longer headers.
@@ -39,105 +34,14 @@ impl Frame for af_xdp::Frame {
         self.octets()
     }
 
+    #[inline(always)]
     fn octets_mut(&mut self) -> &mut [u8] {
         self.octets_mut()
     }
 
-    fn move_start(&mut self, octets: i32) -> Result<(), NoRoom> {
-        self.move_start(octets).map_err(|_| NoRoom)
-    }
-
-    fn resize(&mut self, length: usize) -> Result<(), NoRoom> {
-        self.set_len(length).map_err(|_| NoRoom)
-    }
-}
-
-/// A link header to put in front of a packet: none at all, or Ethernet with up to two VLAN tags.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LinkHeader {
-    octets: [u8; ethernet::MAX_HEADER_LENGTH],
-    length: usize,
-}
-
-impl LinkHeader {
-    /// No link header: the packet begins with its network header.
-    pub const NONE: Self = Self {
-        octets: [0; ethernet::MAX_HEADER_LENGTH],
-        length: 0,
-    };
-
-    /// Returns the header of a frame on its way to a next hop; the EtherType is set by [`perform`].
-    ///
-    /// Tags are given outermost first, each as tag protocol identifier and tag control information,
-    /// host order. Only the first two count.
     #[inline(always)]
-    pub fn new(
-        destination: ethernet::Address,
-        source: ethernet::Address,
-        tags: impl IntoIterator<Item = (u16, u16)>,
-    ) -> Self {
-        let mut header = Self {
-            length: ethernet::HEADER_LENGTH,
-            ..Self::NONE
-        };
-        header.octets[..6].copy_from_slice(&destination);
-        header.octets[6..12].copy_from_slice(&source);
-        for (identifier, control) in tags.into_iter().take(ethernet::MAX_TAGS) {
-            let at = header.length - 2;
-            header.octets[at..at + 2].copy_from_slice(&identifier.to_be_bytes());
-            header.octets[at + 2..at + 4].copy_from_slice(&control.to_be_bytes());
-            header.length += ethernet::TAG_LENGTH;
-        }
-        header
-    }
-
-    /// Returns a copy of the header at the start of `frame`, whose length is `length` octets.
-    pub fn copy(frame: &[u8], length: usize) -> Self {
-        let mut header = Self {
-            length: length.min(ethernet::MAX_HEADER_LENGTH),
-            ..Self::NONE
-        };
-        let octets = frame.iter().take(header.length);
-        header
-            .octets
-            .iter_mut()
-            .zip(octets)
-            .for_each(|(to, from)| *to = *from);
-        header
-    }
-
-    /// Writes the header to `output`, in front of a packet to `destination`, whose family it announces.
-    #[inline]
-    fn announce(&self, destination: IpAddr, output: &mut [u8]) {
-        let ethertype = match destination {
-            IpAddr::V4(_) => ETHERTYPE_IPV4,
-            IpAddr::V6(_) => ETHERTYPE_IPV6,
-        };
-        self.emit(ethertype, output);
-    }
-
-    /// Writes the header to `output`, in front of a packet of a family.
-    #[inline(always)]
-    fn emit(&self, ethertype: u16, output: &mut [u8]) {
-        // Copying a number of octets that is known beforehand takes no call.
-        match (output.as_mut_array(), self.octets.first_chunk()) {
-            (Some(untagged), Some(octets)) => {
-                let untagged: &mut [u8; ethernet::HEADER_LENGTH] = untagged;
-                *untagged = *octets;
-            }
-            (_, _) => output.copy_from_slice(&self.octets[..self.length]),
-        }
-        if let Some(place) = output.last_chunk_mut() {
-            *place = ethertype.to_be_bytes();
-        }
-    }
-
-    /// Returns the frame around a whole packet to `destination`.
-    pub fn around(&self, destination: IpAddr, packet: &[u8]) -> Vec<u8> {
-        let mut frame = vec![0; self.length];
-        self.announce(destination, &mut frame);
-        frame.extend_from_slice(packet);
-        frame
+    fn reshape(&mut self, octets: i32, length: usize) -> Result<(), NoRoom> {
+        self.reshape(octets, length).map_err(|_| NoRoom)
     }
 }
 
@@ -155,16 +59,15 @@ pub fn perform<F: Frame>(
     rewrite: &Rewrite,
 ) -> Result<(), NoRoom> {
     let payload = network + rewrite.cut;
-    let front = link.length + rewrite.header.length();
+    let front = link.length() + rewrite.header.length();
     // Both are a few hundred octets at most, but for extension headers, which are below 65536.
-    frame.move_start(payload as i32 - front as i32)?;
-    frame.resize(front + rewrite.payload)?;
+    frame.reshape(payload as i32 - front as i32, front + rewrite.payload)?;
 
     let octets = frame.octets_mut();
     let Some((headers, payload)) = octets.split_at_mut_checked(front) else {
         return Err(NoRoom);
     };
-    let (link_octets, header_octets) = headers.split_at_mut(link.length);
+    let (link_octets, header_octets) = headers.split_at_mut(link.length());
     link.announce(rewrite.header.destination(), link_octets);
     rewrite.header.emit(header_octets);
     rewrite.patch.perform(payload);
@@ -186,9 +89,8 @@ pub fn perform_plain<F: Frame>(
     let length = plain.length() as usize;
     let payload = plain.payload as usize;
     let old = network + plain.cut as usize;
-    let front = link.length + length - payload;
-    frame.move_start(old as i32 - front as i32)?;
-    frame.resize(link.length + length)?;
+    let front = link.length() + length - payload;
+    frame.reshape(old as i32 - front as i32, link.length() + length)?;
     let (headers, payload) = frame
         .octets_mut()
         .split_at_mut_checked(front)
@@ -239,10 +141,10 @@ pub fn perform_piece<F: Frame>(
     payload: &[u8],
 ) -> Result<(), NoRoom> {
     let payload = payload.get(piece.payload.clone()).ok_or(NoRoom)?;
-    frame.resize(link.length + piece.header.length() + payload.len())?;
+    frame.reshape(0, link.length() + piece.header.length() + payload.len())?;
     let (link_octets, rest) = frame
         .octets_mut()
-        .split_at_mut_checked(link.length)
+        .split_at_mut_checked(link.length())
         .ok_or(NoRoom)?;
     let (header_octets, payload_octets) = rest
         .split_at_mut_checked(piece.header.length())

@@ -3,10 +3,12 @@
 //! The caller owns the frame before and after; [`Disposition`] says where it goes from here.
 
 use crate::errors::Task;
+use crate::link::LinkHeader;
 use crate::paths::Live;
-use crate::perform::{Frame, LinkHeader, perform, perform_plain};
-use crate::routes::{DirectHop, Found, Hop, KernelReason, Tag, Tags};
+use crate::perform::{Frame, perform, perform_plain};
+use crate::routes::{Found, Hop, KernelReason};
 use crate::tables::{Paths, Surroundings, Tables};
+use crate::tally::Counting;
 use relay_core::address::halves;
 use relay_core::counters::Counters;
 use relay_core::rewrite::NetworkHeader;
@@ -73,35 +75,182 @@ pub enum HandoverReason {
     Passed,
 }
 
-/// Processes the frame that arrived on some port. `worker` is the number of whoever counts for the mappings.
-#[inline]
-pub fn process<F: Frame>(
-    frame: &mut F,
-    tables: &Tables,
-    live: &Live,
-    counters: &mut Counters,
-    worker: usize,
-) -> Disposition {
-    let Some(header) = parse_link(frame, counters) else {
-        return Disposition::Discard;
-    };
-    match process_plain(frame, &header, tables, live, counters, worker) {
-        Some(route) => Disposition::Send(route),
-        None => process_behind(frame, &header, tables, live, counters, worker),
-    }
+/// What frames are processed with: a picture of tables and network, and whoever counts for the mappings.
+///
+/// Good for a batch: what was counted is told when it goes.
+pub struct Processor<'a> {
+    tables: &'a Tables,
+    live: &'a Live,
+    counting: Counting<'a>,
 }
 
-/// As [`process`], without the short way of plain packets: what becomes of a packet is the same.
-pub fn process_any<F: Frame>(
-    frame: &mut F,
-    tables: &Tables,
-    live: &Live,
-    counters: &mut Counters,
-    worker: usize,
-) -> Disposition {
-    match parse_link(frame, counters) {
-        Some(header) => process_behind(frame, &header, tables, live, counters, worker),
-        None => Disposition::Discard,
+impl<'a> Processor<'a> {
+    /// Returns a processor that counts for the mappings as the worker with a number.
+    pub fn new(tables: &'a Tables, live: &'a Live, worker: usize) -> Self {
+        Self {
+            tables,
+            live,
+            counting: tables.tally.counting(worker),
+        }
+    }
+
+    /// Processes the frame that arrived on some port.
+    #[inline]
+    pub fn process<F: Frame>(&mut self, frame: &mut F, counters: &mut Counters) -> Disposition {
+        let Some(header) = parse_link(frame, counters) else {
+            return Disposition::Discard;
+        };
+        let route = match header.ethertype {
+            ETHERTYPE_IPV4 => self.process_plain_v4(frame, header.length, counters),
+            ETHERTYPE_IPV6 => self.process_plain_v6(frame, header.length, counters),
+            _ => None,
+        };
+        match route {
+            Some(route) => Disposition::Send(route),
+            None => self.process_behind(frame, &header, counters),
+        }
+    }
+
+    /// As [`process`](Self::process), without the short way of plain packets: what becomes of a packet is the same.
+    pub fn process_any<F: Frame>(&mut self, frame: &mut F, counters: &mut Counters) -> Disposition {
+        match parse_link(frame, counters) {
+            Some(header) => self.process_behind(frame, &header, counters),
+            None => Disposition::Discard,
+        }
+    }
+
+    /// Processes the IPv4 packet behind a link header of `network` octets if it is plain, as most are, and fits; else it does nothing
+    /// and returns `None`.
+    #[inline(always)]
+    fn process_plain_v4<F: Frame>(
+        &mut self,
+        frame: &mut F,
+        network: usize,
+        counters: &mut Counters,
+    ) -> Option<Route> {
+        let plain = translate_plain_v4(frame.octets(), network, self.tables, self.live)?;
+        self.send_on(frame, network, Direction::V4ToV6, &plain, counters)
+    }
+
+    /// As [`process_plain_v4`](Self::process_plain_v4), for an IPv6 packet.
+    #[inline(always)]
+    fn process_plain_v6<F: Frame>(
+        &mut self,
+        frame: &mut F,
+        network: usize,
+        counters: &mut Counters,
+    ) -> Option<Route> {
+        let plain = translate_plain_v6(frame.octets(), network, self.tables, self.live)?;
+        self.send_on(frame, network, Direction::V6ToV4, &plain, counters)
+    }
+
+    /// Finds the next hop of a plain packet, performs its translation and counts it, if it fits.
+    #[inline(always)]
+    fn send_on<F: Frame>(
+        &mut self,
+        frame: &mut F,
+        network: usize,
+        direction: Direction,
+        plain: &Plain,
+        counters: &mut Counters,
+    ) -> Option<Route> {
+        let (live, routes) = (self.live, &self.live.routes);
+        let (mtu, hop) = if plain.is_v6() {
+            let destination = plain.destination_v6();
+            let found = routes.find_v6(destination);
+            let flow = flow_v6(plain.source, plain.destination);
+            (
+                live.mtu_by_v6(found),
+                routes.hop_v6(found, destination, flow),
+            )
+        } else {
+            let destination = plain.destination_v4();
+            let found = routes.find_v4(destination);
+            let flow = flow_v4(plain.source_v4(), destination);
+            (
+                live.mtu_by_v4(found),
+                routes.hop_v4(found, destination, flow),
+            )
+        };
+        if !plain.fits(mtu) {
+            return None;
+        }
+        let (link, route) = leave_by(hop, || match plain.is_v6() {
+            true => plain.destination_v6().into(),
+            false => plain.destination_v4().into(),
+        });
+        perform_plain(frame, network, link, plain).ok()?;
+        counters.record_plain(direction, plain);
+        self.counting.add(direction, plain.mappings, plain.length());
+        Some(route)
+    }
+
+    /// Processes any packet behind its link header.
+    #[inline(never)]
+    fn process_behind<F: Frame>(
+        &mut self,
+        frame: &mut F,
+        header: &ethernet::Header,
+        counters: &mut Counters,
+    ) -> Disposition {
+        let (tables, way) = (self.tables, Way::new(self.live));
+        let surroundings = Surroundings {
+            tables,
+            paths: &way,
+            random: 0,
+        };
+        let translator = Translator::new(&tables.policy, &surroundings);
+        let packet = frame.octets().get(header.length..).unwrap_or_default();
+        let (direction, verdict) = match header.ethertype {
+            ETHERTYPE_IPV4 => (Direction::V4ToV6, translator.v4_to_v6(packet)),
+            ETHERTYPE_IPV6 => (Direction::V6ToV4, translator.v6_to_v4(packet)),
+            // The XDP program sends nothing else here.
+            _ => {
+                counters.record_pass(PassReason::NotIp);
+                return Disposition::Discard;
+            }
+        };
+        let octets = counters.forwarded_octets(direction);
+        counters.record(direction, &verdict);
+        let octets = counters.forwarded_octets(direction) - octets;
+        if let Verdict::Forward(rewrite) | Verdict::Split(Split { rewrite, .. }) = &verdict {
+            let new = [rewrite.header.source(), rewrite.header.destination()];
+            let mappings = tables.mappings_of(direction, packet, new);
+            self.counting.add(direction, mappings, octets as u32);
+        }
+        // Taken apart in place: a copy costs as much as a look-up.
+        match &verdict {
+            Verdict::Forward(rewrite) => {
+                let (link, route) = way.next_hop(&rewrite.header);
+                match perform(frame, header.length, link, rewrite) {
+                    Ok(()) => Disposition::Send(route),
+                    // The kernel leaves 256 octets in front of every packet; headers grow by 36 at most.
+                    Err(_) => Disposition::Discard,
+                }
+            }
+            Verdict::Split(split) => {
+                let (link, route) = way.next_hop(&split.rewrite.header);
+                let payload = header.length + split.rewrite.cut;
+                Disposition::Split(Box::new(Fragments {
+                    split: *split,
+                    payload,
+                    link: *link,
+                    route,
+                }))
+            }
+            Verdict::IcmpError => Disposition::Control {
+                network: header.length,
+                direction,
+                task: Task::Translate,
+            },
+            Verdict::Reply(reason, reply) => Disposition::Control {
+                network: header.length,
+                direction,
+                task: Task::Reply(*reason, *reply),
+            },
+            Verdict::Pass(_) => pass(frame, header.length, direction),
+            Verdict::Drop(_) => Disposition::Discard,
+        }
     }
 }
 
@@ -115,145 +264,42 @@ fn parse_link<F: Frame>(frame: &F, counters: &mut Counters) -> Option<ethernet::
     header
 }
 
-/// Processes a packet if it is plain, as most are, and fits; else it does nothing and returns `None`.
+/// Translates the IPv4 packet behind a link header of `network` octets if it is plain; `paths` know the machine's own addresses.
 #[inline(always)]
-fn process_plain<F: Frame>(
-    frame: &mut F,
-    header: &ethernet::Header,
-    tables: &Tables,
-    live: &Live,
-    counters: &mut Counters,
-    worker: usize,
-) -> Option<Route> {
-    let (direction, plain) = translate_plain(frame.octets(), header, tables, live)?;
-    tables.tally.fetch_plain(worker, &plain);
-    let routes = &live.routes;
-    let (mtu, hop) = if plain.is_v6() {
-        let destination = plain.destination_v6();
-        let found = routes.find_v6(destination);
-        let flow = flow_v6(plain.source, plain.destination);
-        (
-            live.mtu_by_v6(found),
-            routes.hop_v6(found, destination, flow),
-        )
-    } else {
-        let destination = plain.destination_v4();
-        let found = routes.find_v4(destination);
-        let flow = flow_v4(plain.source_v4(), destination);
-        (
-            live.mtu_by_v4(found),
-            routes.hop_v4(found, destination, flow),
-        )
-    };
-    if !plain.fits(mtu) {
-        return None;
-    }
-    let (link, route) = leave_by(hop, || match plain.is_v6() {
-        true => plain.destination_v6().into(),
-        false => plain.destination_v4().into(),
-    });
-    perform_plain(frame, header.length, &link, &plain).ok()?;
-    counters.record_plain(direction, &plain);
-    tables.tally.add_plain(worker, direction, &plain);
-    Some(route)
-}
-
-/// Translates the packet behind the link header of a frame if it is plain; `paths` know the machine's own addresses.
-#[inline(always)]
-pub fn translate_plain(
+pub fn translate_plain_v4(
     frame: &[u8],
-    header: &ethernet::Header,
+    network: usize,
     tables: &Tables,
     paths: &impl Paths,
-) -> Option<(Direction, Plain)> {
+) -> Option<Plain> {
     let surroundings = Surroundings {
         tables,
         paths,
         random: 0,
     };
     let translator = Translator::new(&tables.policy, &surroundings);
-    let packet = frame.get(header.length..)?;
-    match header.ethertype {
-        ETHERTYPE_IPV4 => {
-            let claimed = translator.claim_v4(packet).ok()?;
-            let plain = translator.plain_v4_to_v6(packet, claimed).ok()?;
-            Some((Direction::V4ToV6, plain))
-        }
-        ETHERTYPE_IPV6 => {
-            let claimed = translator.claim_v6(packet).ok()?;
-            let plain = translator.plain_v6_to_v4(packet, claimed).ok()?;
-            Some((Direction::V6ToV4, plain))
-        }
-        _ => None,
-    }
+    let packet = frame.get(network..)?;
+    let claimed = translator.claim_v4(packet).ok()?;
+    translator.plain_v4_to_v6(packet, claimed).ok()
 }
 
-/// Processes any packet behind its link header.
-fn process_behind<F: Frame>(
-    frame: &mut F,
-    header: &ethernet::Header,
+/// As [`translate_plain_v4`], for an IPv6 packet.
+#[inline(always)]
+pub fn translate_plain_v6(
+    frame: &[u8],
+    network: usize,
     tables: &Tables,
-    live: &Live,
-    counters: &mut Counters,
-    worker: usize,
-) -> Disposition {
-    let way = Way::new(live);
+    paths: &impl Paths,
+) -> Option<Plain> {
     let surroundings = Surroundings {
         tables,
-        paths: &way,
+        paths,
         random: 0,
     };
     let translator = Translator::new(&tables.policy, &surroundings);
-    let packet = frame.octets().get(header.length..).unwrap_or_default();
-    let (direction, verdict) = match header.ethertype {
-        ETHERTYPE_IPV4 => (Direction::V4ToV6, translator.v4_to_v6(packet)),
-        ETHERTYPE_IPV6 => (Direction::V6ToV4, translator.v6_to_v4(packet)),
-        // The XDP program sends nothing else here.
-        _ => {
-            counters.record_pass(PassReason::NotIp);
-            return Disposition::Discard;
-        }
-    };
-    let octets = counters.forwarded_octets(direction);
-    counters.record(direction, &verdict);
-    let octets = counters.forwarded_octets(direction) - octets;
-    if let Verdict::Forward(rewrite) | Verdict::Split(Split { rewrite, .. }) = &verdict {
-        let new = [rewrite.header.source(), rewrite.header.destination()];
-        tables.count(worker, direction, packet, new, octets);
-    }
-    // Taken apart in place: a copy costs as much as a look-up.
-    match &verdict {
-        Verdict::Forward(rewrite) => {
-            let (link, route) = way.next_hop(&rewrite.header);
-            match perform(frame, header.length, &link, rewrite) {
-                Ok(()) => Disposition::Send(route),
-                // The kernel leaves 256 octets in front of every packet; headers grow by 36 at most.
-                Err(_) => Disposition::Discard,
-            }
-        }
-        Verdict::Split(split) => {
-            let (link, route) = way.next_hop(&split.rewrite.header);
-            let payload = header.length + split.rewrite.cut;
-            Disposition::Split(Box::new(Fragments {
-                split: *split,
-                payload,
-                link,
-                route,
-            }))
-        }
-        Verdict::IcmpError => Disposition::Control {
-            network: header.length,
-            direction,
-            task: Task::Translate,
-        },
-        Verdict::Reply(reason, reply) => Disposition::Control {
-            network: header.length,
-            direction,
-            task: Task::Reply(*reason, *reply),
-        },
-        Verdict::Pass(_) => pass(frame, header.length, direction),
-        Verdict::Drop(_) => Disposition::Discard,
-    }
+    let packet = frame.get(network..)?;
+    let claimed = translator.claim_v6(packet).ok()?;
+    translator.plain_v6_to_v4(packet, claimed).ok()
 }
 
 /// The network as one packet sees it: the route that the translator asks for is kept for the next hop.
@@ -275,7 +321,7 @@ impl<'a> Way<'a> {
 
     /// Returns the way of a packet with this header, and the link header for it.
     #[inline(always)]
-    fn next_hop(&self, header: &NetworkHeader) -> (LinkHeader, Route) {
+    fn next_hop(&self, header: &NetworkHeader) -> (&'a LinkHeader, Route) {
         let routes = &self.live.routes;
         let hop = match header {
             NetworkHeader::V4(header) => {
@@ -303,15 +349,15 @@ impl<'a> Way<'a> {
 
 /// Returns the link header and the way of a packet with this next hop. `destination` is where it goes in the end.
 #[inline(always)]
-fn leave_by(hop: Hop<'_>, destination: impl FnOnce() -> IpAddr) -> (LinkHeader, Route) {
+fn leave_by<'a>(hop: Hop<'a>, destination: impl FnOnce() -> IpAddr) -> (&'a LinkHeader, Route) {
     match hop {
-        Hop::Direct(hop) => (link_header(hop), Route::Port(hop.port)),
+        Hop::Direct(hop) => (hop.link(), Route::Port(hop.port)),
         Hop::Kernel(reason) => {
             let route = Route::Kernel {
                 destination: destination(),
                 reason: HandoverReason::NextHop(reason),
             };
-            (LinkHeader::NONE, route)
+            (&LinkHeader::NONE, route)
         }
     }
 }
@@ -363,18 +409,6 @@ impl Paths for Way<'_> {
     }
 }
 
-#[inline(always)]
-fn link_header(hop: &DirectHop) -> LinkHeader {
-    let tag = |tag: Tag| (tag.tpid, tag.vid);
-    match hop.tags {
-        Tags::None => LinkHeader::new(hop.destination, hop.source, []),
-        Tags::One(only) => LinkHeader::new(hop.destination, hop.source, [tag(only)]),
-        Tags::Two(outer, inner) => {
-            LinkHeader::new(hop.destination, hop.source, [tag(outer), tag(inner)])
-        }
-    }
-}
-
 /// Strips the link header of a packet that is the kernel's after all, as when an address was given to the
 /// machine a moment ago.
 fn pass<F: Frame>(frame: &mut F, network: usize, direction: Direction) -> Disposition {
@@ -393,7 +427,7 @@ fn pass<F: Frame>(frame: &mut F, network: usize, direction: Direction) -> Dispos
     };
     // What the link added behind the packet would become a part of it.
     let is_whole = length <= packet.len();
-    if !is_whole || frame.move_start(network as i32).is_err() || frame.resize(length).is_err() {
+    if !is_whole || frame.reshape(network as i32, length).is_err() {
         return Disposition::Discard;
     }
     let reason = HandoverReason::Passed;

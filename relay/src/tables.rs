@@ -22,6 +22,8 @@ pub struct Tables {
     pub policy: Policy,
     /// The Explicit Address Mapping Table.
     pub eam: EamTable,
+    /// Whether any of them has addresses under the translation prefix.
+    has_embedded: bool,
     /// Translated by RFC 6052 instead of an EAM.
     pub ipv4_translatable: PrefixSet4,
     /// Routed to the relay for services.
@@ -37,11 +39,13 @@ pub struct Tables {
 impl Tables {
     /// Builds the tables of a configuration and the mappings that belong to it.
     pub fn new(config: &Config, eams: Vec<Eam>) -> Self {
+        let eam = EamTable::in_memory(eams, &prefer_huge_pages);
         Self {
             generation: 1,
-            tally: Arc::new(Tally::new(eams.len(), config.eam_counters)),
+            tally: Arc::new(Tally::new(eam.len(), config.eam_counters)),
             policy: config.policy,
-            eam: EamTable::in_memory(eams, &prefer_huge_pages),
+            has_embedded: eam.has_any_under(&config.policy.prefix),
+            eam,
             ipv4_translatable: config.ipv4_translatable.clone(),
             service_pools: config.service_pools.clone(),
             denylist4: config.denylist4.clone(),
@@ -49,23 +53,8 @@ impl Tables {
         }
     }
 
-    /// Counts a packet that was not plain, of so many octets after translation, for the mappings by which it got its new source and
-    /// destination. `part` is who counts.
-    pub fn count(
-        &self,
-        part: usize,
-        direction: Direction,
-        packet: &[u8],
-        new: [IpAddr; 2],
-        octets: u64,
-    ) {
-        for mapping in self.mappings_of(direction, packet, new) {
-            self.tally.add(part, direction, mapping, octets);
-        }
-    }
-
     /// Returns the numbers plus one of the mappings by which a packet got its new source and its new destination; zero for RFC 6052.
-    fn mappings_of(
+    pub fn mappings_of(
         &self,
         direction: Direction,
         packet: &[u8],
@@ -143,6 +132,14 @@ impl<P> AddressMap for Surroundings<'_, P> {
     #[inline(always)]
     fn map_v6(&self, address: Ipv6Addr) -> Option<Mapped<Ipv4Addr>> {
         self.tables.eam.map_v6(address)
+    }
+
+    #[inline(always)]
+    fn map_embedded_v6(&self, address: Ipv6Addr) -> Option<Mapped<Ipv4Addr>> {
+        match self.tables.has_embedded {
+            true => self.map_v6(address),
+            false => None,
+        }
     }
 
     #[inline(always)]

@@ -7,7 +7,7 @@
 
 use crate::driver::prefetch::prefetch;
 use crate::driver::region::Region;
-use relay_core::{Direction, Plain};
+use relay_core::Direction;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -109,44 +109,15 @@ impl Tally {
         let _ = self.program.set(region);
     }
 
-    /// Fetches what [`add_plain`](Self::add_plain) will write for a packet: of many mappings, it is in no cache of the processor.
-    #[inline(always)]
-    pub fn fetch_plain(&self, part: usize, plain: &Plain) {
-        for mapping in plain.mappings {
-            if let Some([first, ..]) = self.place(part, mapping) {
-                prefetch(first);
-            }
-        }
-    }
-
-    /// Returns where a part counts for the mapping with a number less one, if there is one.
-    #[inline(always)]
-    fn place(&self, part: usize, mapping: u32) -> Option<&[AtomicU64; NUMBERS]> {
-        let mapping = (mapping as usize).checked_sub(1)?;
-        let (places, _) = self.parts.as_ref()?.as_chunks();
-        places.get(part * self.mappings + mapping)
-    }
-
-    /// Counts a plain packet. `part` is the number of the worker.
-    #[inline(always)]
-    pub fn add_plain(&self, part: usize, direction: Direction, plain: &Plain) {
-        let octets = u64::from(plain.length());
-        for mapping in plain.mappings {
-            self.add(part, direction, mapping, octets);
-        }
-    }
-
-    /// Counts a packet of so many octets for the mapping with a number less one, if there is one.
-    #[inline(always)]
-    pub fn add(&self, part: usize, direction: Direction, mapping: u32, octets: u64) {
-        let place = self.place(part, mapping).map(|place| place.as_chunks());
-        if let Some(([v4_to_v6, v6_to_v4], _)) = place {
-            let [packets, sum] = match direction {
-                Direction::V4ToV6 => v4_to_v6,
-                Direction::V6ToV4 => v6_to_v4,
-            };
-            grow(packets, 1);
-            grow(sum, octets);
+    /// Returns what a worker with a number, or the [control thread](control_part), counts by.
+    pub fn counting(&self, part: usize) -> Counting<'_> {
+        let numbers = self.parts.as_deref().unwrap_or_default();
+        let (counts, _) = numbers.as_chunks();
+        let first = part * self.mappings;
+        Counting {
+            counts: counts.get(first..first + self.mappings).unwrap_or_default(),
+            later: [Later::NOTHING; BATCH],
+            length: 0,
         }
     }
 
@@ -222,6 +193,84 @@ impl Tally {
             count.add(&sum(parts, self.mappings, mapping));
         }
         count
+    }
+}
+
+/// Who counts for the mappings, for a while: nobody else does in the same part.
+///
+/// Of many mappings the counts are in no cache of the processor. They are fetched when a packet is known to be for them, and what
+/// is to be added is added a few packets later, when they have come; at the latest when this goes.
+pub struct Counting<'a> {
+    counts: &'a [[AtomicU64; NUMBERS]],
+    later: [Later; BATCH],
+    /// How many of these are to be added.
+    length: usize,
+}
+
+/// Packets to be counted at a time.
+const BATCH: usize = 64;
+
+/// A packet that is to be counted for a mapping.
+#[derive(Clone, Copy)]
+struct Later {
+    /// The number of the mapping.
+    mapping: u32,
+    octets: u32,
+    direction: Direction,
+}
+
+impl Later {
+    const NOTHING: Self = Self {
+        mapping: 0,
+        octets: 0,
+        direction: Direction::V4ToV6,
+    };
+}
+
+impl Counting<'_> {
+    /// Counts a packet of so many octets for the mappings with these numbers less one; zero stands for none.
+    #[inline(always)]
+    pub fn add(&mut self, direction: Direction, mappings: [u32; 2], octets: u32) {
+        for mapping in mappings {
+            let mapping = mapping.wrapping_sub(1);
+            let Some([first, ..]) = self.counts.get(mapping as usize) else {
+                continue;
+            };
+            prefetch(first);
+            if self.length == BATCH {
+                self.settle();
+            }
+            if let Some(place) = self.later.get_mut(self.length) {
+                *place = Later {
+                    mapping,
+                    octets,
+                    direction,
+                };
+                self.length += 1;
+            }
+        }
+    }
+
+    /// Adds what is to be added.
+    fn settle(&mut self) {
+        for later in self.later.iter().take(self.length) {
+            let counts = self.counts.get(later.mapping as usize);
+            if let Some(([v4_to_v6, v6_to_v4], _)) = counts.map(|counts| counts.as_chunks()) {
+                let [packets, sum] = match later.direction {
+                    Direction::V4ToV6 => v4_to_v6,
+                    Direction::V6ToV4 => v6_to_v4,
+                };
+                grow(packets, 1);
+                grow(sum, later.octets.into());
+            }
+        }
+        self.length = 0;
+    }
+}
+
+impl Drop for Counting<'_> {
+    fn drop(&mut self) {
+        self.settle();
     }
 }
 

@@ -16,11 +16,11 @@ pub use shared::Shared;
 use crate::config::Wait;
 use crate::driver::kernel::Handover;
 use crate::errors::{Request, Task};
-use crate::lookahead::prepare;
+use crate::lookahead::Lookahead;
 use crate::offline::Link;
 use crate::paths::Live;
 use crate::perform::{NoRoom, perform_piece};
-use crate::process::{Disposition, Fragments, HandoverReason, Route, process};
+use crate::process::{Disposition, Fragments, HandoverReason, Processor, Route};
 use crate::stats::{Published, QueueCounters, WorkerCounters};
 use crate::tables::Tables;
 use crate::tap::Tap;
@@ -186,14 +186,16 @@ impl Worker {
             let socket = &mut self.sockets[index].socket;
             let taken = socket.receive(&mut self.umem, incoming, BATCH);
             self.wake_ups[index].has_more = taken >= BATCH;
-            prepare(incoming, tables);
+            let mut processor = Processor::new(tables, live, self.number);
+            let lookahead = Lookahead::begin(incoming, tables);
             let mut batch = 0;
             let mut frames = incoming.drain(..);
             while let Some(frame) = frames.next() {
+                lookahead.go_on(frames.as_slice());
                 batch += 1;
                 match frame.continues() {
-                    false => self.dispatch(frame, index, tables, live, tap),
-                    true => self.dispatch_long(frame, &mut frames, tables, live),
+                    false => self.dispatch(frame, index, &mut processor, tap),
+                    true => self.dispatch_long(frame, &mut frames, &mut processor),
                 }
             }
             drop(frames);
@@ -211,8 +213,7 @@ impl Worker {
         &mut self,
         mut frame: Frame,
         socket: usize,
-        tables: &Tables,
-        live: &Live,
+        processor: &mut Processor<'_>,
         tap: Option<&Tap>,
     ) {
         let look = tap.and_then(|tap| {
@@ -220,13 +221,7 @@ impl Worker {
             let counters = &self.counters.verdicts;
             tap.look(interface, Link::Ethernet, frame.octets(), counters)
         });
-        let disposition = process(
-            &mut frame,
-            tables,
-            live,
-            &mut self.counters.verdicts,
-            self.number,
-        );
+        let disposition = processor.process(&mut frame, &mut self.counters.verdicts);
         if let Some(look) = look {
             let port = |port: usize| match self.senders.get(port) {
                 Some(Some(socket)) => self.sockets[*socket].socket.config().interface.as_str(),

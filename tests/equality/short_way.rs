@@ -3,8 +3,9 @@
 use crate::packets;
 use crate::random::SCENARIOS;
 use crate::twins::{hex, network};
+use relay::link::LinkHeader;
 use relay::memory::MemoryFrame;
-use relay::perform::{Frame, LinkHeader, perform, perform_plain};
+use relay::perform::{Frame, perform, perform_plain};
 use relay::tables::{Paths, Surroundings, Tables};
 use relay_core::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use relay_core::{NotPlain, Plain, Translator, Verdict};

@@ -9,7 +9,7 @@ use relay::fast_path::{self, FastPath, Wishes};
 use relay::memory::MemoryFrame;
 use relay::paths::Live;
 use relay::perform::Frame;
-use relay::process::{Disposition, HandoverReason, Route, process, process_any};
+use relay::process::{Disposition, HandoverReason, Processor, Route};
 use relay::routes::Mirror;
 use relay::tables::Tables;
 use relay_core::counters::{Counters, Name};
@@ -237,17 +237,21 @@ impl Twins {
     }
 
     fn work(&self, frame: &[u8]) -> Outcome {
-        let outcome = |process: fn(&mut MemoryFrame, &Tables, &Live, &mut Counters, usize) -> _| {
+        let outcome = |is_short: bool| {
             let mut memory = MemoryFrame::new(frame, 128);
             let mut counters = Counters::ZERO;
-            let disposition = process(&mut memory, &self.tables, &self.live, &mut counters, 0);
+            let mut processor = Processor::new(&self.tables, &self.live, 0);
+            let disposition = match is_short {
+                true => processor.process(&mut memory, &mut counters),
+                false => processor.process_any(&mut memory, &mut counters),
+            };
             Outcome {
                 disposition,
                 frame: memory.octets().to_vec(),
                 counters,
             }
         };
-        let (short, long) = (outcome(process), outcome(process_any));
+        let (short, long) = (outcome(true), outcome(false));
         assert_eq!(
             short,
             long,
@@ -261,13 +265,7 @@ impl Twins {
     fn count_as_worker(&self, frame: &[u8]) {
         let mut memory = MemoryFrame::new(frame, 128);
         let mut counters = Counters::ZERO;
-        process_any(
-            &mut memory,
-            &self.tables,
-            &self.live,
-            &mut counters,
-            COUNTING,
-        );
+        Processor::new(&self.tables, &self.live, COUNTING).process_any(&mut memory, &mut counters);
     }
 
     /// Runs both on a frame, and says what differs. `None` as for [`run`](Self::run).

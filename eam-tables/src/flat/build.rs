@@ -1,8 +1,7 @@
 //! Building the arrays of a table.
 //!
 //! A table takes 64 octets for each prefix and marker (slots of 32 octets, half of them empty), and two to four octets of filter
-//! for each distinct IPv4 /24 or IPv6 prefix of the shortest length, 2 MiB at most. The same mappings always give the same
-//! octets.
+//! for each distinct IPv4 /24 or prefix of the shortest length, 2 MiB at most. The same mappings always give the same octets.
 
 mod filter;
 
@@ -74,7 +73,7 @@ impl Image<Slot4> {
             entry,
         };
         let sorted = Sorted::new((0..).zip(mappings).map(row).collect());
-        let filter = Bits::of_ipv4(&sorted.rows);
+        let filter = Bits::of_ipv4(&sorted);
         place(&sorted, filter, reserved)
     }
 
@@ -100,8 +99,8 @@ impl Image<Slot4> {
     /// Returns the word of the filter that a look-up reads before anything else.
     #[inline]
     pub fn filter_word(&self, address: Ipv4Addr) -> Option<&u64> {
-        let bit = Key4::from(address).filter_bit(&self.shape);
-        self.filter.get((bit / 64) as usize)
+        let mark = Key4::from(address).mark(&self.shape);
+        self.filter.get(mark.word as usize)
     }
 }
 
@@ -143,8 +142,8 @@ impl Image<Slot6> {
     /// Returns the word of the filter that a look-up reads before anything else.
     #[inline]
     pub fn filter_word(&self, address: Ipv6Addr) -> Option<&u64> {
-        let bit = Key6::from(address).filter_bit(&self.shape);
-        self.filter.get((bit / 64) as usize)
+        let mark = Key6::from(address).mark(&self.shape);
+        self.filter.get(mark.word as usize)
     }
 }
 

@@ -142,19 +142,19 @@ pub fn first_slot_v6(shape: &Shape, address: Ipv6Addr) -> Option<u32> {
 
 #[inline(always)]
 fn may_match<K: Key, F: Filter + ?Sized>(shape: &Shape, filter: &F, key: K) -> bool {
-    let bit = key.filter_bit(shape);
-    match filter.word((bit >> 6) as u32) {
-        Some(word) => word >> (bit & 63) & 1 != 0,
+    let mark = key.mark(shape);
+    match filter.word(mark.word) {
+        Some(word) => !word & mark.bits == 0,
         None => false,
     }
 }
 
 #[inline(always)]
 fn first_slot<K: Key>(shape: &Shape, key: K) -> Option<u32> {
-    let turn = shape.turns.get(shape.root as usize)?;
-    if turn.level == 0 {
+    if shape.root == Shape::END {
         return None;
     }
+    let turn = shape.turns.get(shape.root as usize)?;
     let key = key.truncate(turn);
     Some(home(key.hash(turn.level, shape.seed), shape.slots))
 }
@@ -168,12 +168,12 @@ fn search<K: Key, T: Slots<K::Slot> + ?Sized>(shape: &Shape, slots: &T, key: K) 
     let mut best = NONE;
     let mut at = shape.root;
     for _ in 0..K::TURNS {
+        if at == Shape::END {
+            break;
+        }
         let Some(turn) = shape.turns.get(at as usize) else {
             break;
         };
-        if turn.level == 0 {
-            break;
-        }
         let key = key.truncate(turn);
         let home = home(key.hash(turn.level, shape.seed), shape.slots);
         let mut next = turn.miss;

@@ -28,8 +28,8 @@ pub(super) trait Key: Copy {
     /// Returns 32 bits that depend on all bits of the key, and on its level.
     fn hash(self, level: u8, seed: u64) -> u32;
 
-    /// Returns the number of the bit in the filter.
-    fn filter_bit(self, shape: &Shape) -> u64;
+    /// Returns the place of the key in the filter.
+    fn mark(self, shape: &Shape) -> Mark;
 
     /// Says whether the slot is the one of this key at this level.
     fn is_in(self, level: u8, slot: &Self::Slot) -> bool;
@@ -42,6 +42,29 @@ pub(super) trait Key: Copy {
 
     /// Returns zero, read from the slot.
     fn zero(slot: &Self::Slot) -> u32;
+}
+
+/// What stands in the filter for a key: two bits of one word.
+#[derive(Clone, Copy)]
+pub(super) struct Mark {
+    /// The number of the word.
+    pub(super) word: u32,
+    /// The two bits, which may be the same.
+    pub(super) bits: u64,
+}
+
+impl Mark {
+    #[inline(always)]
+    fn of(key: u64, shape: &Shape) -> Self {
+        let [a, ..] = MULTIPLIERS;
+        let mixed = key.wrapping_mul(a);
+        let first = mixed >> (shape.filter_shift & 63);
+        let second = mixed >> (shape.filter_shift.wrapping_sub(6) & 63);
+        Self {
+            word: (first >> 6) as u32,
+            bits: 1 << (first & 63) | 1 << (second & 63),
+        }
+    }
 }
 
 /// An IPv4 address in the upper 32 bits of a number.
@@ -74,10 +97,8 @@ impl Key for Key4 {
     }
 
     #[inline(always)]
-    fn filter_bit(self, shape: &Shape) -> u64 {
-        // Modulo 2^64 the product of two numbers whose lower 40 bits are zero in one of them: a permutation of the others.
-        let [a, ..] = MULTIPLIERS;
-        (self.0 & shape.filter_mask).wrapping_mul(a) >> (shape.filter_shift & 63)
+    fn mark(self, shape: &Shape) -> Mark {
+        Mark::of(self.0 & shape.filter_mask, shape)
     }
 
     #[inline(always)]
@@ -150,10 +171,9 @@ impl Key for Key6 {
     }
 
     #[inline(always)]
-    fn filter_bit(self, shape: &Shape) -> u64 {
-        let [a, ..] = MULTIPLIERS;
+    fn mark(self, shape: &Shape) -> Mark {
         let bits = self.high & shape.filter_mask;
-        (bits ^ bits >> 32).wrapping_mul(a) >> (shape.filter_shift & 63)
+        Mark::of(bits ^ bits >> 32, shape)
     }
 
     #[inline(always)]

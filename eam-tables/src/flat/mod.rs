@@ -86,7 +86,7 @@ pub struct Shape {
     pub seed: u64,
     /// The bits that count for the filter, of an IPv4 address in the upper half, of an IPv6 address of its upper half.
     pub filter_mask: u64,
-    /// How far the filter's hash is shifted right to give the number of a bit.
+    /// How far the filter's hash is shifted right to give the number of a bit; six bits less give that of another one in its word.
     pub filter_shift: u32,
     /// The number of slots which a hash can name; the array has [`PROBES`] - 1 more, so that no search leaves it.
     pub slots: u32,
@@ -129,6 +129,9 @@ impl Turn {
 }
 
 impl Shape {
+    /// The place in `turns` where every search ends.
+    pub const END: u32 = 0;
+
     /// The shape of a table without mappings.
     pub const EMPTY: Self = Self {
         seed: 0,

@@ -77,6 +77,7 @@ impl Frame {
     }
 
     /// The packet.
+    #[inline(always)]
     pub fn octets(&self) -> &[u8] {
         let data = self.data();
         // SAFETY: the range lies in the chunk, which by the contract of `new` is mapped, initialised and
@@ -85,6 +86,7 @@ impl Frame {
     }
 
     /// The packet, to be changed in place.
+    #[inline(always)]
     pub fn octets_mut(&mut self) -> &mut [u8] {
         let mut data = self.data();
         // SAFETY: as in `octets`; the exclusive borrow of `self` makes this the only reference.
@@ -121,23 +123,21 @@ impl Frame {
         (self.chunk_size - self.start - self.length) as usize
     }
 
-    /// Moves the start of the packet by `octets`; its end stays where it is.
-    ///
-    /// A negative number makes the packet longer: what lay in the headroom becomes its first octets. A
-    /// positive number cuts octets off the front.
+    /// Moves the start of the packet by `octets`, and makes it `length` octets long: what lies there becomes a part of it.
     ///
     /// # Errors
     ///
-    /// The start would leave the chunk or pass the end of the packet; the frame is unchanged.
-    pub fn move_start(&mut self, octets: i32) -> Result<(), OutsideChunk> {
-        let end = self.start + self.length;
-        let start = self
-            .start
-            .checked_add_signed(octets)
-            .filter(|start| *start <= end)
-            .ok_or(self.outside())?;
-        self.start = start;
-        self.length = end - start;
+    /// The packet would leave the chunk; the frame is unchanged.
+    #[inline(always)]
+    pub fn reshape(&mut self, octets: i32, length: usize) -> Result<(), OutsideChunk> {
+        let start = i64::from(self.start) + i64::from(octets);
+        let end = start.checked_add_unsigned(length as u64);
+        let is_inside = end.is_some_and(|end| start >= 0 && end <= i64::from(self.chunk_size));
+        if !is_inside {
+            return Err(self.outside());
+        }
+        self.start = start as u32;
+        self.length = length as u32;
         Ok(())
     }
 
@@ -182,6 +182,7 @@ impl Frame {
         }
     }
 
+    #[inline(always)]
     fn data(&self) -> NonNull<[u8]> {
         // SAFETY: `start` is at most `chunk_size`, and the whole chunk is mapped.
         let first = unsafe { self.chunk.add(self.start as usize) };
@@ -207,13 +208,13 @@ mod tests {
     }
 
     #[test]
-    fn the_start_moves_inside_the_chunk_and_the_end_stays() {
+    fn a_frame_takes_any_shape_inside_its_chunk() {
         let mut umem = umem();
         let mut frame = umem.allocate().unwrap();
         frame.set_len(40).unwrap();
         frame.octets_mut().fill(0xA5);
 
-        frame.move_start(-20).unwrap();
+        frame.reshape(-20, 60).unwrap();
         assert_eq!(
             (frame.headroom(), frame.len(), frame.tailroom()),
             (236, 60, 1752)
@@ -221,17 +222,25 @@ mod tests {
         assert_eq!(frame.octets()[..20], [0; 20]);
         assert_eq!(frame.octets()[20..], [0xA5; 40]);
 
-        frame.move_start(30).unwrap();
+        frame.reshape(30, 30).unwrap();
         assert_eq!(frame.octets(), [0xA5; 30]);
-        frame.move_start(30).unwrap();
+        frame.reshape(30, 0).unwrap();
         assert!(frame.is_empty());
-        assert!(frame.move_start(1).is_err());
-        frame.move_start(-296).unwrap();
-        assert_eq!((frame.headroom(), frame.len()), (0, 296));
-        assert!(frame.move_start(-1).is_err());
-        assert!(frame.move_start(i32::MIN).is_err());
-        assert!(frame.move_start(i32::MAX).is_err());
-        assert_eq!((frame.headroom(), frame.len()), (0, 296));
+        frame.reshape(-296, 2048).unwrap();
+        assert_eq!((frame.headroom(), frame.len()), (0, 2048));
+        frame.reshape(2048, 0).unwrap();
+        frame.reshape(-1, 1).unwrap();
+        for (octets, length) in [
+            (2, 0),
+            (0, 2),
+            (0, usize::MAX),
+            (-2048, 1),
+            (i32::MIN, 0),
+            (i32::MAX, 0),
+        ] {
+            assert!(frame.reshape(octets, length).is_err(), "{octets} {length}");
+        }
+        assert_eq!((frame.headroom(), frame.len()), (2047, 1));
         umem.free(frame);
     }
 
@@ -256,8 +265,7 @@ mod tests {
         let mut one = umem.allocate().unwrap();
         let mut other = umem.allocate().unwrap();
         for (frame, value) in [(&mut one, 1), (&mut other, 2)] {
-            frame.move_start(-256).unwrap();
-            frame.set_len(2048).unwrap();
+            frame.reshape(-256, 2048).unwrap();
             frame.octets_mut().fill(value);
         }
         other.octets_mut()[..100].copy_from_slice(&one.octets()[..100]);

@@ -196,7 +196,7 @@ mod tests {
 
         let mut frames = Vec::new();
         assert_eq!(a.receive(&mut umem, &mut frames, 64), 1);
-        frames[0].move_start(-20).unwrap();
+        frames[0].reshape(-20, 80).unwrap();
         assert_eq!(b.transmit(&mut umem, &mut frames), 1);
         let expected = Ledger {
             free: 2,

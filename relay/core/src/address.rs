@@ -140,8 +140,12 @@ impl Prefix {
         if !self.contains(address) {
             return None;
         }
-        // "For the other prefix lengths, remove the "u" octet to obtain a 120-bit sequence".
         let [high, low] = halves(address);
+        // RFC 6052, 2.3: "If the prefix is 96 bits long, extract the last 32 bits of the IPv6 address".
+        if self.bits_behind == 0 {
+            return Some(Ipv4Addr::from_bits(low as u32));
+        }
+        // "For the other prefix lengths, remove the "u" octet to obtain a 120-bit sequence".
         let bits = high << (self.bits_in_low & 63)
             | low >> (self.bits_behind & 63) & ones(self.bits_in_low);
         Some(Ipv4Addr::from_bits(bits as u32))
@@ -173,7 +177,7 @@ const fn ones(count: u32) -> u64 {
 /// Says whether no router may forward a packet *from* `address` (RFC 1812, 5.3.7; RFC 3927, 2.7).
 ///
 /// Class E (240.0.0.0/4) apart from the broadcast address is left to the operator's routing.
-#[inline]
+#[inline(always)]
 pub const fn is_illegal_source_v4(address: Ipv4Addr) -> bool {
     is_never_forwarded_v4(address)
 }
@@ -181,14 +185,19 @@ pub const fn is_illegal_source_v4(address: Ipv4Addr) -> bool {
 /// Says whether no unicast packet *to* `address` may be forwarded (RFC 1812, 5.3.7; RFC 3927, 2.7).
 ///
 /// RFC 7915, 1.2: IPv4 multicast addresses cannot be mapped, so they count here.
-#[inline]
+#[inline(always)]
 pub const fn is_illegal_destination_v4(address: Ipv4Addr) -> bool {
     is_never_forwarded_v4(address)
 }
 
-#[inline]
+#[inline(always)]
 const fn is_never_forwarded_v4(address: Ipv4Addr) -> bool {
     let bits = address.to_bits();
+    // Two comparisons tell most addresses from all that follows: 1.0.0.0 to 126.255.255.255, and 170.0.0.0 to 223.255.255.255.
+    let net = bits >> 24;
+    if net.wrapping_sub(1) < 126 || net.wrapping_sub(170) < 54 {
+        return false;
+    }
     // Numbers, since taking octets apart costs more.
     let is_zero_net_or_loopback = matches!(bits >> 24, 0 | 127);
     let (is_multicast, is_link_local) = (bits >> 28 == 0xe, bits >> 16 == 0xa9fe);
@@ -197,9 +206,13 @@ const fn is_never_forwarded_v4(address: Ipv4Addr) -> bool {
 
 /// Says whether no router may forward a packet from `address`: ::, ::1, multicast, link-local (RFC 7915, 5.1;
 /// RFC 4291, 2.5).
-#[inline]
+#[inline(always)]
 pub const fn is_illegal_source_v6(address: Ipv6Addr) -> bool {
     let bits = address.to_bits();
+    // The first octet of all others is one of three.
+    if !matches!(bits >> 120, 0 | 0xfe | 0xff) {
+        return false;
+    }
     bits <= 1 || address.is_multicast() || bits >> 118 == 0xfe80 >> 6
 }
 

@@ -22,8 +22,10 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::link::LinkHeader;
 use eam_tables::{Address, PrefixTable};
 use hashbrown::HashMap;
+use relay_core::wire::ethernet;
 
 /// What to do with a packet for a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +51,42 @@ pub struct DirectHop {
     pub mtu: u32,
     /// The place of the neighbour's mark in [`Routes::used`].
     mark: u32,
+    /// What all packets by this hop begin with.
+    link: LinkHeader,
+}
+
+impl DirectHop {
+    fn new(
+        port: usize,
+        tags: Tags,
+        [source, destination]: [ethernet::Address; 2],
+        mtu: u32,
+        mark: u32,
+    ) -> Self {
+        let tag = |tag: Tag| (tag.tpid, tag.vid);
+        let link = match tags {
+            Tags::None => LinkHeader::new(destination, source, []),
+            Tags::One(only) => LinkHeader::new(destination, source, [tag(only)]),
+            Tags::Two(outer, inner) => {
+                LinkHeader::new(destination, source, [tag(outer), tag(inner)])
+            }
+        };
+        Self {
+            port,
+            tags,
+            source,
+            destination,
+            mtu,
+            mark,
+            link,
+        }
+    }
+
+    /// Returns the link header of packets on their way to this hop.
+    #[inline(always)]
+    pub fn link(&self) -> &LinkHeader {
+        &self.link
+    }
 }
 
 /// Up to two VLAN tags of a frame.
@@ -240,21 +278,26 @@ impl Routes {
     }
 
     /// Looks up the route to an IPv4 destination.
-    #[inline]
+    #[inline(always)]
     pub fn find_v4(&self, destination: Ipv4Addr) -> Found<'_> {
-        let is_special = destination.is_multicast()
-            || destination.is_broadcast()
-            || destination.octets()[0] == 0;
+        // All others are unicast: 1.0.0.0 to 223.255.255.255.
+        let is_unicast = (destination.to_bits() >> 24).wrapping_sub(1) < 223;
+        let is_special = !is_unicast
+            && (destination.is_multicast()
+                || destination.is_broadcast()
+                || destination.octets()[0] == 0);
         let withheld = self.withheld_v4;
         self.find(&self.tables.v4, destination, withheld, is_special)
     }
 
     /// Looks up the route to an IPv6 destination.
-    #[inline]
+    #[inline(always)]
     pub fn find_v6(&self, destination: Ipv6Addr) -> Found<'_> {
-        let is_special = destination.is_multicast()
-            || destination.is_unspecified()
-            || destination.is_unicast_link_local();
+        // The first octet of all others is one of three.
+        let is_special = matches!(destination.to_bits() >> 120, 0 | 0xfe | 0xff)
+            && (destination.is_multicast()
+                || destination.is_unspecified()
+                || destination.is_unicast_link_local());
         let withheld = self.withheld_v6;
         self.find(&self.tables.v6, destination, withheld, is_special)
     }
@@ -268,20 +311,20 @@ impl Routes {
     }
 
     /// Returns the next hop by what [`find_v4`](Self::find_v4) said about the same destination.
-    #[inline]
+    #[inline(always)]
     pub fn hop_v4(&self, found: Found<'_>, destination: Ipv4Addr, flow: u32) -> Hop<'_> {
         let neighbour = |link| self.on_link_v4.get(&(link, destination)).copied();
         self.hop(found, flow, neighbour)
     }
 
     /// Returns the next hop by what [`find_v6`](Self::find_v6) said about the same destination.
-    #[inline]
+    #[inline(always)]
     pub fn hop_v6(&self, found: Found<'_>, destination: Ipv6Addr, flow: u32) -> Hop<'_> {
         let neighbour = |link| self.on_link_v6.get(&(link, destination)).copied();
         self.hop(found, flow, neighbour)
     }
 
-    #[inline]
+    #[inline(always)]
     fn find<A: Address>(
         &self,
         table: &PrefixTable<A, u32>,
@@ -302,7 +345,7 @@ impl Routes {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn hop(
         &self,
         found: Found<'_>,
@@ -350,6 +393,7 @@ impl Routes {
     }
 
     /// Notes that a packet went to a neighbour. Reads first: the cache line stays shared while nothing changes.
+    #[inline(always)]
     fn mark(&self, mark: u32) {
         let used = &self.used[mark as usize];
         if !used.load(Ordering::Relaxed) {

@@ -278,14 +278,8 @@ impl Resolver<'_> {
         let Egress {
             port, source, mtu, ..
         } = egress;
-        self.hops.push(DirectHop {
-            port,
-            tags: egress.tags(),
-            source,
-            destination: mac,
-            mtu,
-            mark,
-        });
+        let hop = DirectHop::new(port, egress.tags(), [source, mac], mtu, mark);
+        self.hops.push(hop);
         self.hops.len() as u32 - 1
     }
 

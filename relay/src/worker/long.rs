@@ -4,11 +4,10 @@
 //! who translates jumbo frames moves many octets by few packets.
 
 use super::Worker;
+use crate::link::LinkHeader;
 use crate::memory::MemoryFrame;
-use crate::paths::Live;
-use crate::perform::{Frame as _, LinkHeader, perform_piece};
-use crate::process::{Disposition, Fragments, Route, process};
-use crate::tables::Tables;
+use crate::perform::{Frame as _, perform_piece};
+use crate::process::{Disposition, Fragments, Processor, Route};
 use af_xdp::{Frame, PACKET_HEADROOM};
 use relay_core::rewrite::Piece;
 
@@ -21,21 +20,14 @@ impl Worker {
         &mut self,
         first: Frame,
         rest: &mut impl Iterator<Item = Frame>,
-        tables: &Tables,
-        live: &Live,
+        processor: &mut Processor<'_>,
     ) {
         let Some(octets) = self.gather(first, rest) else {
             self.counters.lost_too_long += 1;
             return;
         };
         let mut packet = MemoryFrame::new(&octets, PACKET_HEADROOM as usize);
-        match process(
-            &mut packet,
-            tables,
-            live,
-            &mut self.counters.verdicts,
-            self.number,
-        ) {
+        match processor.process(&mut packet, &mut self.counters.verdicts) {
             Disposition::Send(route) => self.send_long(packet.octets(), route),
             Disposition::Split(fragments) => self.send_pieces(packet.octets(), &fragments),
             Disposition::Control {

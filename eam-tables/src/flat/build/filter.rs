@@ -2,12 +2,15 @@
 
 use super::{Row, Sorted};
 use crate::flat::Shape;
-use crate::flat::key::{Key, Key4, Key6};
+use crate::flat::key::{Key, Key4, Key6, Mark};
+use core::ops::Range;
 
 /// Bits of the filter for each distinct value that it has to know, at least.
 const FILTER_BITS_PER_ENTRY: usize = 16;
-/// The least and the most bits of a filter, as powers of two. The most is one for each IPv4 /24.
+/// The least and the most bits of a filter, as powers of two.
 const FILTER_BITS: core::ops::RangeInclusive<u32> = 9..=24;
+/// The most entries for which there is room for as many bits.
+const FINE_ENTRIES: u64 = (1 << *FILTER_BITS.end()) / FILTER_BITS_PER_ENTRY as u64;
 /// The most IPv4 /24s among which a filter is of any use; of more than these it would let too many pass.
 const WORTH_FILTERING: u64 = 1 << 22;
 
@@ -32,8 +35,8 @@ impl Bits {
         }
     }
 
-    fn set(&mut self, bit: u64) {
-        self.words[(bit / 64) as usize] |= 1 << (bit % 64);
+    fn set(&mut self, mark: Mark) {
+        self.words[mark.word as usize] |= mark.bits;
     }
 
     /// Returns a shape with nothing in it but the filter's place.
@@ -45,28 +48,24 @@ impl Bits {
         }
     }
 
-    /// Marks every /24 that some prefix covers or lies in.
-    pub(super) fn of_ipv4(rows: &[Row]) -> Self {
-        // Ascending and disjoint, since rows are in order.
-        let mut ranges: Vec<core::ops::Range<u64>> = Vec::new();
-        for row in rows {
-            let first = (row.prefix >> 104) as u64;
-            let count = 1 << 24_u8.saturating_sub(row.length);
-            match ranges.last_mut() {
-                Some(last) if first < last.end => last.end = last.end.max(first + count),
-                Some(_) | None => ranges.push(first..first + count),
-            }
-        }
-        let count: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+    /// Marks all that the prefixes cover, in pieces of one length: in /24s if many prefixes share one, as the filter then is small;
+    /// else in pieces of the shortest prefix, since there is more around them in their /24s that has no mapping.
+    pub(super) fn of_ipv4(sorted: &Sorted) -> Self {
+        let coarse = (24, covered(&sorted.rows, 24));
+        let shortest = sorted.lengths.first().copied().unwrap_or(0);
+        let fine = (shortest.max(24), covered(&sorted.rows, shortest.max(24)));
+        let is_worth_it = fine.1.count <= 2 * coarse.1.count && fine.1.count <= FINE_ENTRIES;
+        let (length, Covered { ranges, count }) = if is_worth_it { fine } else { coarse };
+        let mask = mask(u32::from(length));
         if count > WORTH_FILTERING {
-            let mut filter = Self::new(0, mask(24));
+            let mut filter = Self::new(0, mask);
             filter.words.fill(u64::MAX);
             return filter;
         }
-        let mut filter = Self::new(count as usize, mask(24));
+        let mut filter = Self::new(count as usize, mask);
         let shape = filter.shape();
-        for network in ranges.into_iter().flatten() {
-            filter.set(Key4(network << 40).filter_bit(&shape));
+        for piece in ranges.into_iter().flatten() {
+            filter.set(Key4(piece << (64 - length)).mark(&shape));
         }
         filter
     }
@@ -84,10 +83,33 @@ impl Bits {
         let mut filter = Self::new(heads.len(), mask);
         let shape = filter.shape();
         for high in heads {
-            filter.set(Key6 { high, low: 0 }.filter_bit(&shape));
+            filter.set(Key6 { high, low: 0 }.mark(&shape));
         }
         filter
     }
+}
+
+/// Pieces of IPv4 space, numbered in their order, that some prefix covers or lies in.
+struct Covered {
+    /// Ascending and disjoint.
+    ranges: Vec<Range<u64>>,
+    /// The number of pieces.
+    count: u64,
+}
+
+/// Returns the pieces of a length that the rows, which are in order, cover.
+fn covered(rows: &[Row], length: u8) -> Covered {
+    let mut ranges: Vec<Range<u64>> = Vec::new();
+    for row in rows {
+        let first = (row.prefix >> (128 - length)) as u64;
+        let end = first + (1 << length.saturating_sub(row.length));
+        match ranges.last_mut() {
+            Some(last) if first <= last.end => last.end = last.end.max(end),
+            Some(_) | None => ranges.push(first..end),
+        }
+    }
+    let count = ranges.iter().map(|range| range.end - range.start).sum();
+    Covered { ranges, count }
 }
 
 /// Returns a number whose upper `length` bits, 64 at most, are ones.

@@ -64,7 +64,7 @@ fn a_frame_goes_through_the_kernel_and_back() {
         }
     );
 
-    frame.move_start(-20).unwrap();
+    frame.reshape(-20, 80).unwrap();
     assert_eq!(umem.lend_to_transmit(b, frame), received(236, 80));
     assert_eq!(
         umem.ledger(),

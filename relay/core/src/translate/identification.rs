@@ -4,15 +4,19 @@
 //! between packets of one flow as their checksums and sequence numbers do, and needs no state that border relays
 //! behind one anycast address, or the performers within one relay, would have to share.
 
+use crate::address::halves;
 use crate::wire::Octets;
 use core::net::{Ipv4Addr, Ipv6Addr};
+
+/// The octets of a transport header that count.
+const HEADER_LENGTH: usize = 20;
 
 /// An odd constant with well-spread bits: 2^64 divided by the golden ratio.
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Returns the Identification of the packet whose transport header begins at `offset`; never zero, which some stacks
 /// take for "none".
-#[inline]
+#[inline(always)]
 pub(super) fn generate<O: Octets + ?Sized>(
     key: u64,
     packet: &O,
@@ -21,17 +25,12 @@ pub(super) fn generate<O: Octets + ?Sized>(
     destination: Ipv4Addr,
     length: usize,
 ) -> u16 {
-    let source = source.to_bits();
-    let (ports, rest) = (packet.load::<8>(offset), packet.load::<8>(offset + 12));
-    let words = [
-        source as u64 ^ u64::from(destination.to_bits()).rotate_left(32),
-        (source >> 64) as u64,
-        ports.map_or(length as u64, u64::from_be_bytes),
-        // TCP's window and checksum are here, and the head of the data in other transports.
-        rest.map_or(length as u64, u64::from_be_bytes),
-    ];
+    let [high, low] = halves(source);
+    let (ports, rest) = ends(packet, offset, length as u64);
+    // One number is enough for addresses: packets between others may have the same Identification.
+    let addresses = high ^ low ^ u64::from(destination.to_bits()) << 32;
     let mut hash = key ^ length as u64;
-    for word in words {
+    for word in [addresses, ports, rest] {
         hash = (hash ^ word).wrapping_mul(MULTIPLIER);
         hash ^= hash >> 29;
     }
@@ -39,6 +38,19 @@ pub(super) fn generate<O: Octets + ?Sized>(
         0 => 1,
         identification => identification,
     }
+}
+
+/// Returns the first and the last eight octets of a transport header: ports and sequence number; TCP's window and checksum, or
+/// the head of the data in other transports. In place of what a packet is too short for stands its length.
+#[inline(always)]
+fn ends<O: Octets + ?Sized>(packet: &O, offset: usize, length: u64) -> (u64, u64) {
+    let octets: Option<[u8; HEADER_LENGTH]> = packet.load(offset);
+    if let Some([ports @ .., _, _, _, _, r0, r1, r2, r3, r4, r5, r6, r7]) = octets {
+        let rest = [r0, r1, r2, r3, r4, r5, r6, r7];
+        return (u64::from_be_bytes(ports), u64::from_be_bytes(rest));
+    }
+    let ports = packet.load(offset).map_or(length, u64::from_be_bytes);
+    (ports, length)
 }
 
 #[cfg(test)]

@@ -127,7 +127,7 @@ impl<'a, N: Network + ?Sized> Translator<'a, N> {
     ///
     /// RFC 6052, 3.3: "Standard routing preference [...] will then ensure that the IPv6 packets are delivered directly, without
     /// requiring that translators receive the packets and then return them".
-    #[inline]
+    #[inline(always)]
     fn is_ipv4_translatable(&self, address: Ipv6Addr, embedded: Ipv4Addr) -> bool {
         let network = self.network;
         network.is_ipv4_translatable(embedded)

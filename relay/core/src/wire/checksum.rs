@@ -84,13 +84,12 @@ impl Sum {
     }
 
     /// Folds the carries in and returns the 16-bit one's complement sum, host order.
-    #[inline]
+    #[inline(always)]
     pub const fn fold(self) -> u16 {
-        let mut sum = (self.0 >> 32) + (self.0 & 0xffff_ffff);
-        sum = (sum >> 16) + (sum & 0xffff);
-        sum = (sum >> 16) + (sum & 0xffff);
-        sum = (sum >> 16) + (sum & 0xffff);
-        sum as u16
+        // A number plus itself with the halves exchanged: the sum of the halves is in the upper one, the carry from the lower one
+        // included, as one's complement wants it.
+        let sum = (self.0.wrapping_add(self.0.rotate_left(32)) >> 32) as u32;
+        (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
     }
 
     /// Returns the checksum that belongs to this sum: its complement, host order.

@@ -22,7 +22,7 @@ use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader, Pod, TestRunOptions, TestRunResult};
 use eam_tables::EamTable;
 use eam_tables::layout::{self, Egress, MappingCount, NeighbourKey, Port, Settings, State, Work};
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::Ipv4Net;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
@@ -62,16 +62,6 @@ pub struct XdpProgram {
     links: BTreeMap<u32, XdpLinkId>,
 }
 
-/// Says whether a mapping has addresses under the translation prefix.
-fn has_embedded(generation: &Generation<'_>) -> bool {
-    let Settings { prefix, .. } = generation.settings;
-    let Ok(prefix) = Ipv6Net::new(prefix.network(), prefix.length()) else {
-        return true;
-    };
-    let mut mappings = generation.eam.entries().iter();
-    mappings.any(|eam| prefix.contains(&eam.ipv6()) || eam.ipv6().contains(&prefix))
-}
-
 impl XdpProgram {
     /// Loads a program into the kernel; it is attached to nothing yet. Its tables of mappings and lists are filled, all others
     /// are empty.
@@ -86,7 +76,7 @@ impl XdpProgram {
             nr_cpus().map_err(|(file, source)| BpfError::Processors { file, source })?;
         let settings = Loadable(Settings {
             mappings: u32::try_from(counted).unwrap_or(0),
-            has_embedded: u32::from(has_embedded(generation)),
+            has_embedded: u32::from(generation.eam.has_any_under(&generation.settings.prefix)),
             shape_v4: *v4.shape(),
             shape_v6: *v6.shape(),
             has_lists: u32::from(!generation.lists.is_empty()),

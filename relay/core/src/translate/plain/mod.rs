@@ -203,6 +203,23 @@ fn change<O: Octets + ?Sized>(
     protocol: u8,
     difference: Sum,
 ) -> Result<Change, PuntReason> {
+    // Nearly all packets are of two protocols, and for these all that depends on the protocol is known beforehand.
+    match protocol {
+        UDP => change_of(policy, packet, offset, length, UDP, difference),
+        TCP => change_of(policy, packet, offset, length, TCP, difference),
+        other => change_of(policy, packet, offset, length, other, difference),
+    }
+}
+
+#[inline(always)]
+fn change_of<O: Octets + ?Sized>(
+    policy: &Policy,
+    packet: &O,
+    offset: usize,
+    length: u32,
+    protocol: u8,
+    difference: Sum,
+) -> Result<Change, PuntReason> {
     let Some(field) = transport::checksum_field(protocol) else {
         return Ok(Change::NONE);
     };

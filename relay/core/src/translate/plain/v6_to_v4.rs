@@ -9,6 +9,7 @@ use crate::reasons::PuntReason;
 use crate::translate::identification;
 use crate::translate::v6_to_v4::{self as rules, MAX_LENGTH_WITHOUT_DF, check_protocol};
 use crate::wire::checksum::Sum;
+use crate::wire::transport::{TCP, UDP};
 use crate::wire::{Octets, icmp, ipv4, ipv6};
 use core::net::{Ipv4Addr, Ipv6Addr};
 
@@ -66,6 +67,7 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
     }
     let protocol = (front >> 8) as u8;
     match protocol {
+        TCP | UDP => {}
         ipv6::FRAGMENT => return Err(PuntReason::Fragment),
         ipv6::HOP_BY_HOP_OPTIONS | ipv6::ROUTING | ipv6::DESTINATION_OPTIONS => {
             return Err(PuntReason::Options);
