@@ -185,13 +185,14 @@ fn search<K: Key, T: Slots<K::Slot> + ?Sized>(shape: &Shape, slots: &T, key: K) 
             // not follow each of them to the end.
             zero = K::zero(slot);
             if key.is_in(turn.level, slot) {
+                let is_match = K::is_match(slot);
+                // In most tables there is nothing longer to look for.
+                if u32::from(turn.hit) == Shape::END {
+                    return is_match.then_some(number ^ zero);
+                }
                 next = turn.hit;
                 // The slot of a longer prefix or marker knows at least as much.
-                best = if K::is_match(slot) {
-                    number ^ zero
-                } else {
-                    NONE
-                };
+                best = if is_match { number ^ zero } else { NONE };
                 break;
             }
             if K::is_empty(slot) {

@@ -162,10 +162,10 @@ impl Key for Key6 {
     #[inline(always)]
     fn hash(self, level: u8, seed: u64) -> u32 {
         let [a, b, c] = MULTIPLIERS;
-        let high = (self.high ^ seed)
-            .wrapping_add(level as u64)
-            .wrapping_mul(a);
-        let mixed = ((high ^ high >> 32).wrapping_add(self.low)).wrapping_mul(b);
+        // Neither half waits for the other.
+        let high = (self.high ^ seed).wrapping_mul(a);
+        let low = self.low.wrapping_add(level as u64).wrapping_mul(b);
+        let mixed = high.wrapping_add(low);
         let mixed = (mixed ^ mixed >> 32).wrapping_mul(c);
         (mixed >> 32) as u32
     }
