@@ -247,6 +247,9 @@ impl Control<'_> {
                     self.follow_network()?;
                 }
             }
+            if self.ports.take_changes() {
+                self.follow_redirects()?;
+            }
             self.service.alive(now);
             if now >= housekeeping {
                 housekeeping = now + HOUSEKEEPING;
@@ -256,9 +259,8 @@ impl Control<'_> {
                 for (link, address) in self.fast_path.take_used_neighbours()? {
                     self.mirror.confirm_neighbour(link, address);
                 }
-                if self.ports.look_at_redirects() {
-                    self.follow_network()?;
-                }
+                // Some drivers tell nobody.
+                self.follow_redirects()?;
                 if self.workers.any_ended() {
                     self.health.set_translating(false);
                     return Err(DaemonError::WorkerEnded);
@@ -299,6 +301,14 @@ impl Control<'_> {
         Ok(())
     }
 
+    /// Tells them of interfaces that take redirected frames now, or do no longer.
+    fn follow_redirects(&mut self) -> Result<(), BpfError> {
+        match self.ports.look_at_redirects() {
+            true => self.follow_network(),
+            false => Ok(()),
+        }
+    }
+
     /// Waits for something to do, `for_events` of the kernel's tables among it; says whether a signal has come.
     fn wait(&mut self, at_most: Duration, for_events: bool) -> Option<Call> {
         let at_most = Timespec {
@@ -314,6 +324,11 @@ impl Control<'_> {
         if for_events {
             descriptors.push(PollFd::from_borrowed_fd(self.mirror.as_fd(), PollFlags::IN));
         }
+        descriptors.extend(
+            self.ports
+                .changes()
+                .map(|changes| PollFd::from_borrowed_fd(changes, PollFlags::IN)),
+        );
         // An interruption is a signal, which the next turn finds.
         let _ = poll(&mut descriptors, Some(&at_most));
         let has = |index: usize| descriptors[index].revents().contains(PollFlags::IN);

@@ -13,6 +13,7 @@ use crate::fast_path::FastPath;
 use crate::routes::{Link, Mirror};
 use eam_tables::layout::{self, Egress};
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::BorrowedFd;
 use tracing::{info, warn};
 
 /// The longest frame in octets that fits into a chunk of 2048 or of 4096, behind what the kernel keeps
@@ -137,6 +138,16 @@ impl Ports {
             port.announce(fast_path)?;
         }
         Ok(())
+    }
+
+    /// Returns what becomes readable when an interface may take redirected frames that did not, or the other way round.
+    pub(super) fn changes(&self) -> Option<BorrowedFd<'_>> {
+        self.devices.changes()
+    }
+
+    /// Says whether the kernel has told of such a change since it was asked last.
+    pub(super) fn take_changes(&self) -> bool {
+        self.devices.take_changes()
     }
 
     /// Finds out which interfaces take frames that the program redirects; says whether that has changed.
