@@ -17,6 +17,7 @@ use relay_core::address::Prefix;
 use relay_core::policy::{
     AtomicFragments, Hairpin, Policy, ServiceOctet, TcpMssClamp, WkpNonGlobal,
 };
+use relay_core::wire::checksum::Sum;
 use rustix::net::{AddressFamily, SocketType};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
@@ -349,11 +350,16 @@ impl Loaded {
 
     /// Makes the loopback a port whose queue 0 is at the index `first_socket`.
     fn port(&mut self, first_socket: u32, queues: u32) {
+        self.numbered_port(first_socket, queues, 0);
+    }
+
+    /// As [`port`](Self::port), with a number that says more.
+    fn numbered_port(&mut self, first_socket: u32, queues: u32, number: u16) {
         let port = Port {
             first_socket,
             queues,
             mac: MAC,
-            number: 0,
+            number,
         };
         self.program
             .set_port(LOOPBACK, &port)
@@ -393,13 +399,23 @@ impl Loaded {
             Forwarded, Hairpinned, HopLookups, LeftToKernel, Malformed, NoSocket, NotAPort, NotIp,
             NotOurs, OctetsV4ToV6, OctetsV6ToV4, OtherStation, OwnAddress, PacketsV4ToV6,
             PacketsV6ToV4, PuntFragment, PuntIcmp, PuntLength, PuntMalformed, PuntNextHop,
-            PuntOptions, PuntRefused, PuntSegmentSize, PuntUdpZeroChecksum, Redirected,
+            PuntOptions, PuntRefused, PuntSegmentSize, PuntUdpZeroChecksum, PuntUnfinishedChecksum,
+            Redirected,
         };
         let action = match expected {
             NotAPort | Malformed | NotIp | OtherStation | NotOurs | OwnAddress => XDP_PASS,
             NoSocket => XDP_DROP,
-            Redirected | PuntMalformed | PuntOptions | PuntFragment | PuntUdpZeroChecksum
-            | PuntSegmentSize | PuntIcmp | PuntLength | PuntRefused | PuntNextHop => XDP_REDIRECT,
+            Redirected
+            | PuntMalformed
+            | PuntOptions
+            | PuntFragment
+            | PuntUdpZeroChecksum
+            | PuntUnfinishedChecksum
+            | PuntSegmentSize
+            | PuntIcmp
+            | PuntLength
+            | PuntRefused
+            | PuntNextHop => XDP_REDIRECT,
             Forwarded | LeftToKernel | PacketsV4ToV6 | OctetsV4ToV6 | PacketsV6ToV4
             | OctetsV6ToV4 | Hairpinned | HopLookups => panic!("nothing is translated here"),
         };
@@ -558,6 +574,41 @@ fn frames_are_claimed_alike_where_plain_ones_are_translated() {
                 case.expected = XdpCounter::PuntRefused;
             }
             loaded.run(&case);
+        }
+    }
+}
+
+/// Only the other end of a veth pair can leave a checksum to hardware; elsewhere it is one as any other.
+#[test]
+fn unfinished_checksums_are_for_the_workers() {
+    let Some(mut loaded) = Loaded::new(Work::Forward) else {
+        return;
+    };
+    loaded.socket(8);
+    for (source, destination, ethertype) in [
+        ("198.18.0.9", OURS_V4, IPV4),
+        ("2001:db8:12:34::1", "2001:db8:46::198.18.0.9", IPV6),
+    ] {
+        let (source, destination) = (ip(source), ip(destination));
+        let mut packet = packet(source, destination, UDP, &[1, 2, 3, 4]);
+        let at = packet.len() - 12 + 6;
+        let add = |sum: Sum, address: IpAddr| match address {
+            IpAddr::V4(address) => sum.add_v4(address),
+            IpAddr::V6(address) => sum.add_v6(address),
+        };
+        let sum = add(add(Sum::ZERO, source), destination);
+        let sum = sum.add_word(12).add_word(u16::from(UDP)).fold();
+        let whole = frame(MAC, &[], ethertype, &packet);
+        packet[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+        let unfinished = frame(MAC, &[], ethertype, &packet);
+        for (number, frame, expected) in [
+            (Port::VETH, &whole, XdpCounter::PuntNextHop),
+            (Port::VETH, &unfinished, XdpCounter::PuntUnfinishedChecksum),
+            (0, &unfinished, XdpCounter::PuntNextHop),
+        ] {
+            loaded.numbered_port(8, 1, number);
+            let description = format!("{destination}, port {number:#x}");
+            loaded.run(&case(&description, frame.clone(), expected));
         }
     }
 }

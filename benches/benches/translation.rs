@@ -21,7 +21,7 @@ use relay::paths::{Live, Senders};
 use relay::perform::perform_plain;
 use relay::process::{Disposition, Processor, translate_plain_v4, translate_plain_v6};
 use relay::routes::Mirror;
-use relay::tables::Tables;
+use relay::tables::{Surroundings, Tables};
 use relay_core::Direction;
 use relay_core::counters::Counters;
 use relay_core::wire::checksum::{Sum, pseudo_header_v6};
@@ -212,7 +212,7 @@ fn processor_time() -> Duration {
 
 /// Translates a batch as a worker does.
 fn translate(frames: &mut [Frame], tables: &Tables, live: &Live, counters: &mut Counters) {
-    let mut processor = Processor::new(tables, live, 0);
+    let mut processor = Processor::new(tables, live, 0, Some(0));
     each(frames, tables, |frame| {
         let disposition = processor.process(frame, counters);
         assert!(matches!(black_box(&disposition), Disposition::Send(_)));
@@ -225,13 +225,19 @@ fn translate_alone(frames: &mut [Frame], tables: &Tables, live: &Live, counters:
     each(frames, tables, |frame| {
         let header = ethernet::Header::parse(frame.octets()).expect("an Ethernet header");
         let network = header.length;
+        let surroundings = Surroundings {
+            tables,
+            paths: live,
+            may_be_unfinished: false,
+            random: 0,
+        };
         if header.ethertype == ethernet::ETHERTYPE_IPV4 {
-            let plain = translate_plain_v4(frame.octets(), network, tables, live);
+            let plain = translate_plain_v4(frame.octets(), network, surroundings);
             let plain = plain.expect("a plain packet");
             perform_plain(frame, network, &link, &plain).expect("room for longer headers");
             counters.record_plain(Direction::V4ToV6, &plain);
         } else {
-            let plain = translate_plain_v6(frame.octets(), network, tables, live);
+            let plain = translate_plain_v6(frame.octets(), network, surroundings);
             let plain = plain.expect("a plain packet");
             perform_plain(frame, network, &link, &plain).expect("room for shorter headers");
             counters.record_plain(Direction::V6ToV4, &plain);

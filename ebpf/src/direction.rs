@@ -17,8 +17,8 @@ pub(crate) fn process(context: &XdpContext, port: &Port, network: usize, is_v4: 
         return xdp_action::XDP_PASS;
     };
     let outcome = match is_v4 {
-        true => describe_v4(context, network, state, scratch),
-        false => describe_v6(context, network, state, scratch),
+        true => describe_v4(context, network, port.is_veth(), state, scratch),
+        false => describe_v6(context, network, port.is_veth(), state, scratch),
     };
     let outcome = match outcome {
         DESCRIBED if scratch.plain.is_v6() => {
@@ -59,12 +59,14 @@ fn outcome(result: Result<Outcome, XdpCounter>) -> Outcome {
 fn describe_v4(
     context: &XdpContext,
     network: usize,
+    is_from_veth: bool,
     state: &'static State,
     scratch: &mut Scratch,
 ) -> Outcome {
     let packet = Packet::new(context, network);
     outcome(describe(
         packet.len(),
+        is_from_veth,
         state,
         scratch,
         |translator| translator.claim_v4(&packet),
@@ -76,12 +78,14 @@ fn describe_v4(
 fn describe_v6(
     context: &XdpContext,
     network: usize,
+    is_from_veth: bool,
     state: &'static State,
     scratch: &mut Scratch,
 ) -> Outcome {
     let packet = Packet::new(context, network);
     outcome(describe(
         packet.len(),
+        is_from_veth,
         state,
         scratch,
         |translator| translator.claim_v6(&packet),
@@ -93,13 +97,18 @@ fn describe_v6(
 #[inline(always)]
 fn describe<C>(
     length: usize,
+    is_from_veth: bool,
     state: &'static State,
     scratch: &mut Scratch,
     claim: impl FnOnce(Translator<'_, Surroundings>) -> Result<C, NotPlain>,
     translate: impl FnOnce(Translator<'_, Surroundings>, C) -> Result<Plain, PuntReason>,
 ) -> Result<Outcome, XdpCounter> {
     let settings = maps::settings();
-    let surroundings = Surroundings { settings, state };
+    let surroundings = Surroundings {
+        settings,
+        state,
+        is_from_veth,
+    };
     let policy = settings.policy();
     let translator = Translator::new(&policy, &surroundings);
     let claimed = claim(translator).map_err(reason)?;

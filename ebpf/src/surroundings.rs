@@ -19,6 +19,8 @@ use crate::{
 pub(crate) struct Surroundings {
     pub(crate) settings: &'static Settings,
     pub(crate) state: &'static State,
+    /// Whether the packet came by an end of a veth pair.
+    pub(crate) is_from_veth: bool,
 }
 
 impl Surroundings {
@@ -106,6 +108,11 @@ impl Network for Surroundings {
     #[inline(always)]
     fn is_denied(&self, address: Ipv4Addr) -> bool {
         self.is_listed(address, List::Denied)
+    }
+
+    #[inline(always)]
+    fn may_be_unfinished(&self) -> bool {
+        self.is_from_veth
     }
 
     /// Anything fits: the next hop is looked up later, when the source is known, and its MTU is compared then.

@@ -65,6 +65,7 @@ pub fn handle<P: Paths>(
             let surroundings = Surroundings {
                 tables,
                 paths,
+                may_be_unfinished: false,
                 random,
             };
             let translator = Translator::new(&tables.policy, &surroundings);

@@ -171,6 +171,7 @@ impl Offline {
         let surroundings = Surroundings {
             tables: &self.tables,
             paths: &self.paths,
+            may_be_unfinished: false,
             random: 0,
         };
         let translator = Translator::new(&self.tables.policy, &surroundings);

@@ -4,7 +4,7 @@
 //! for each batch of packets.
 
 use crate::config::{Config, Forwarding, MtuOverride, OwnAddresses};
-use crate::routes::{Found, Hop, Mirror, Routes};
+use crate::routes::{Found, Hop, Link, Mirror, Routes};
 use crate::tables::Paths;
 use eam_tables::one_bit;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -24,6 +24,8 @@ pub struct Live {
     /// Where the bits are that stand for own addresses.
     own_bits: u64,
     senders: Senders,
+    /// For each port, by its position, whether it is an end of a veth pair.
+    veths: Vec<bool>,
 }
 
 /// What the relay knows of its own ports.
@@ -38,6 +40,17 @@ pub struct Senders {
 }
 
 impl Live {
+    /// Says whether packets come by a port with unfinished checksums, as they do by an end of a veth pair; they may if it is not known
+    /// which port it is.
+    pub fn may_be_unfinished(&self, port: Option<usize>) -> bool {
+        port.is_none_or(|port| self.veths.get(port).is_some_and(|is_veth| *is_veth))
+    }
+
+    /// Says of the ports, in their order, which are ends of veth pairs.
+    pub fn with_veths(self, veths: Vec<bool>) -> Self {
+        Self { veths, ..self }
+    }
+
     /// Returns a picture of the network with the given next hops and addresses.
     pub fn new(
         routes: Routes,
@@ -68,6 +81,7 @@ impl Live {
             own_v4,
             own_v6,
             senders,
+            veths: Vec::new(),
         }
     }
 
@@ -87,7 +101,10 @@ impl Live {
             ports: addresses.collect(),
             least_mtu: links.map(|link| link.mtu).min(),
         };
-        Self::new(routes, mirror.own_addresses(), config.mtu, senders)
+        let is_veth = |index: &u32| mirror.link(*index).is_some_and(Link::is_veth);
+        let veths = ports.iter().map(is_veth).collect();
+        let live = Self::new(routes, mirror.own_addresses(), config.mtu, senders);
+        live.with_veths(veths)
     }
 
     /// Returns the addresses from which the relay sends errors.

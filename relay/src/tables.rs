@@ -119,6 +119,8 @@ pub struct Surroundings<'a, P> {
     pub tables: &'a Tables,
     /// The network as it is.
     pub paths: &'a P,
+    /// Whether packets come with unfinished checksums.
+    pub may_be_unfinished: bool,
     /// A number that nobody can foresee, for choices at random.
     pub random: u64,
 }
@@ -177,6 +179,11 @@ impl<P: Paths> Network for Surroundings<'_, P> {
     #[inline(always)]
     fn is_denied(&self, address: Ipv4Addr) -> bool {
         self.tables.denylist4.contains(address)
+    }
+
+    #[inline(always)]
+    fn may_be_unfinished(&self) -> bool {
+        self.may_be_unfinished
     }
 
     #[inline(always)]

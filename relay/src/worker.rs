@@ -186,7 +186,8 @@ impl Worker {
             let socket = &mut self.sockets[index].socket;
             let taken = socket.receive(&mut self.umem, incoming, BATCH);
             self.wake_ups[index].has_more = taken >= BATCH;
-            let mut processor = Processor::new(tables, live, self.number);
+            let port = self.sockets[index].port;
+            let mut processor = Processor::new(tables, live, self.number, port);
             let lookahead = Lookahead::begin(incoming, tables);
             let mut batch = 0;
             let mut frames = incoming.drain(..);

@@ -103,6 +103,26 @@ fn udp_is_echoed() {
     assert_eq!(counters.get("out_v6_to_v4_packets"), 1500);
 }
 
+/// As it is where nobody has switched off what a veth offers.
+#[test]
+fn checksums_that_are_left_to_hardware_are_finished() {
+    for fast_path in ["xdp", "af_xdp"] {
+        let Some(lab) = Lab::new() else { return };
+        for host in [&lab.client, &lab.server] {
+            let offload = || Ethtool::open()?.set_transmit_checksum("eth0", true);
+            host.run_in(offload).unwrap().unwrap();
+        }
+        let mut daemon = lab.start(&format!("fast_path: {fast_path}\n"));
+        transfer_tcp(&lab, 1 << 20);
+        echo_udp(&lab, 200);
+        let counters = daemon.stop();
+        counters.assert_balanced();
+        if fast_path == "xdp" {
+            assert!(counters.get("xdp_punt_unfinished_checksum") > 400);
+        }
+    }
+}
+
 #[test]
 fn both_sides_can_ping() {
     let Some(lab) = Lab::new() else { return };

@@ -52,6 +52,7 @@ fn go(tables: &Tables, frame: &[u8]) -> Result<bool, String> {
     let surroundings = Surroundings {
         tables,
         paths: &Still,
+        may_be_unfinished: false,
         random: 0,
     };
     let translator = Translator::new(&tables.policy, &surroundings);

@@ -240,7 +240,7 @@ impl Twins {
         let outcome = |is_short: bool| {
             let mut memory = MemoryFrame::new(frame, 128);
             let mut counters = Counters::ZERO;
-            let mut processor = Processor::new(&self.tables, &self.live, 0);
+            let mut processor = Processor::new(&self.tables, &self.live, 0, Some(0));
             let disposition = match is_short {
                 true => processor.process(&mut memory, &mut counters),
                 false => processor.process_any(&mut memory, &mut counters),
@@ -265,7 +265,8 @@ impl Twins {
     fn count_as_worker(&self, frame: &[u8]) {
         let mut memory = MemoryFrame::new(frame, 128);
         let mut counters = Counters::ZERO;
-        Processor::new(&self.tables, &self.live, COUNTING).process_any(&mut memory, &mut counters);
+        Processor::new(&self.tables, &self.live, COUNTING, Some(0))
+            .process_any(&mut memory, &mut counters);
     }
 
     /// Runs both on a frame, and says what differs. `None` as for [`run`](Self::run).
@@ -404,7 +405,7 @@ impl Twins {
         use XdpCounter::{
             Forwarded, LeftToKernel, Malformed, NotAPort, NotIp, NotOurs, OtherStation, OwnAddress,
             PuntFragment, PuntIcmp, PuntLength, PuntMalformed, PuntNextHop, PuntOptions,
-            PuntRefused, PuntSegmentSize, PuntUdpZeroChecksum, Redirected,
+            PuntRefused, PuntSegmentSize, PuntUdpZeroChecksum, PuntUnfinishedChecksum, Redirected,
         };
         let counted = Tally {
             forwarded: get(&[Forwarded]),
@@ -415,6 +416,7 @@ impl Twins {
                 PuntOptions,
                 PuntFragment,
                 PuntUdpZeroChecksum,
+                PuntUnfinishedChecksum,
                 PuntSegmentSize,
                 PuntIcmp,
                 PuntLength,

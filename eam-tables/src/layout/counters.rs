@@ -63,6 +63,9 @@ xdp_counters! {
     PuntFragment = "xdp_punt_fragment",
     /// Handed to a worker: UDP without a checksum.
     PuntUdpZeroChecksum = "xdp_punt_udp_zero_checksum",
+    /// Handed to a worker: TCP or UDP whose checksum is still to be computed, since the other end of the veth pair has left that to
+    /// hardware.
+    PuntUnfinishedChecksum = "xdp_punt_unfinished_checksum",
     /// Handed to a worker: a TCP segment that announces a segment size, which is to be lowered if need be.
     PuntSegmentSize = "xdp_punt_segment_size",
     /// Handed to a worker: an ICMP message, but no echo.
@@ -95,6 +98,7 @@ impl From<PuntReason> for XdpCounter {
             PuntReason::Options => Self::PuntOptions,
             PuntReason::Fragment => Self::PuntFragment,
             PuntReason::UdpZeroChecksum => Self::PuntUdpZeroChecksum,
+            PuntReason::UnfinishedChecksum => Self::PuntUnfinishedChecksum,
             PuntReason::SegmentSize => Self::PuntSegmentSize,
             PuntReason::Icmp => Self::PuntIcmp,
             PuntReason::Length => Self::PuntLength,

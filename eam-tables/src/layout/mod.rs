@@ -70,7 +70,7 @@ pub const COUNTERS: &str = "COUNTERS";
 pub struct Port {
     /// The interface's own unicast hardware address.
     pub mac: [u8; 6],
-    /// Number of the port, counted from 0; and [`NEVER_BACK`](Self::NEVER_BACK).
+    /// Number of the port, counted from 0; and [`VETH`](Self::VETH).
     pub number: u16,
     /// Index in [`SOCKETS`] of the socket of receive queue 0.
     pub first_socket: u32,
@@ -82,13 +82,19 @@ impl Port {
     /// Size of the value in octets.
     pub const SIZE: usize = 16;
 
-    /// In [`number`](Self::number): frames that leave by the port by which they came are redirected to it, too, since its driver
-    /// does not send them back by itself (XDP_TX).
-    pub const NEVER_BACK: u16 = 1 << 15;
+    /// In [`number`](Self::number): the interface is an end of a veth pair. Frames that leave by the port by which they came are
+    /// redirected to it, too, since its driver does not send them back by itself (XDP_TX); and checksums may be unfinished.
+    pub const VETH: u16 = 1 << 15;
 
     /// Returns the index in [`DEVICES`].
     pub const fn device(&self) -> u32 {
-        (self.number & !Self::NEVER_BACK) as u32
+        (self.number & !Self::VETH) as u32
+    }
+
+    /// Says whether the interface is an end of a veth pair.
+    #[inline(always)]
+    pub const fn is_veth(&self) -> bool {
+        self.number & Self::VETH != 0
     }
 
     /// Returns the octets of the map's value.

@@ -71,6 +71,13 @@ pub trait Network: AddressMap {
     /// Says whether the operator forbids to translate `address` by RFC 6052.
     fn is_denied(&self, address: Ipv4Addr) -> bool;
 
+    /// Says whether packets come whose TCP or UDP checksum is unfinished: their sender has left it to hardware, as the kernel does
+    /// for the other end of a virtual cable.
+    #[inline(always)]
+    fn may_be_unfinished(&self) -> bool {
+        false
+    }
+
     /// Returns the MTU in octets of the next hop towards `destination`.
     fn mtu_v4(&self, destination: Ipv4Addr) -> u32;
 

@@ -61,6 +61,8 @@ reasons! {
         Fragment = "fragment",
         /// A UDP packet has no checksum.
         UdpZeroChecksum = "udp_zero_checksum",
+        /// The sender has left the transport checksum to hardware that is not there.
+        UnfinishedChecksum = "unfinished_checksum",
         /// A TCP segment announces a segment size, which is to be lowered if need be.
         SegmentSize = "segment_size",
         /// The packet is an ICMP message, but no echo.

@@ -36,9 +36,9 @@ pub(super) struct Port {
     pub(super) first_socket: u32,
     /// Its position among the ports of its generation.
     number: u16,
-    /// Whether its driver sends frames back by the way they came. A veth does not tell the other end of them, unless that
-    /// has an XDP program (seen on Linux 6.18).
-    sends_back: bool,
+    /// Whether it is an end of a veth pair. Its driver does not tell the other end of frames that it sends back, unless that has an
+    /// XDP program (seen on Linux 6.18).
+    is_veth: bool,
     mtu: u32,
     mac: [u8; 6],
     /// Whether frames can be redirected to it.
@@ -275,9 +275,9 @@ impl Port {
             first_socket: self.first_socket,
             queues: self.queues.last().map_or(0, |last| last + 1),
             mac: self.mac,
-            number: match self.sends_back {
-                true => self.number,
-                false => self.number | layout::Port::NEVER_BACK,
+            number: match self.is_veth {
+                true => self.number | layout::Port::VETH,
+                false => self.number,
             },
         }
     }
@@ -350,7 +350,7 @@ fn find(interface: &Interface, mirror: &Mirror) -> Result<Port, DaemonError> {
         queues,
         first_socket: 0,
         number: 0,
-        sends_back: link.kind.as_deref() != Some("veth"),
+        is_veth: link.is_veth(),
         mtu: link.mtu,
         mac,
         takes_redirects: true,

@@ -30,6 +30,13 @@ pub struct Link {
     pub vlan: Option<VlanLink>,
 }
 
+impl Link {
+    /// Says whether the interface is an end of a veth pair.
+    pub fn is_veth(&self) -> bool {
+        self.kind.as_deref() == Some("veth")
+    }
+}
+
 /// The tag of a VLAN interface and the interface it lies upon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VlanLink {

@@ -50,7 +50,7 @@ pub const fn checksum_field(protocol: u8) -> Option<ChecksumField> {
 
 /// Returns the other form of zero for zero: in one's complement both sum up alike.
 #[inline]
-pub(crate) const fn never_zero(checksum: u16) -> u16 {
+pub const fn never_zero(checksum: u16) -> u16 {
     match checksum {
         0 => 0xffff,
         checksum => checksum,

@@ -192,33 +192,40 @@ impl Change {
     };
 }
 
-/// Returns what changes in a payload that is no ICMP message. `difference` is what new addresses add to the sum that the
-/// checksum covers, less the old ones.
+/// Returns what changes in a payload that is no ICMP message, which begins at `offset` and has `length` octets. The sum that its
+/// checksum covers loses the old addresses and gets the new ones.
 #[inline(always)]
-fn change<O: Octets + ?Sized>(
-    policy: &Policy,
+fn change<N: Network + ?Sized, O: Octets + ?Sized>(
+    translator: &Translator<'_, N>,
     packet: &O,
-    offset: usize,
-    length: u32,
+    (offset, length): (usize, u32),
     protocol: u8,
-    difference: Sum,
+    addresses: Addresses,
 ) -> Result<Change, PuntReason> {
     // Nearly all packets are of two protocols, and for these all that depends on the protocol is known beforehand.
+    let place = (offset, length);
     match protocol {
-        UDP => change_of(policy, packet, offset, length, UDP, difference),
-        TCP => change_of(policy, packet, offset, length, TCP, difference),
-        other => change_of(policy, packet, offset, length, other, difference),
+        UDP => change_of(translator, packet, place, UDP, addresses),
+        TCP => change_of(translator, packet, place, TCP, addresses),
+        other => change_of(translator, packet, place, other, addresses),
     }
 }
 
+/// What addresses add to a sum.
+#[derive(Clone, Copy)]
+struct Addresses {
+    /// The complements of the old ones.
+    without_old: Sum,
+    new: Sum,
+}
+
 #[inline(always)]
-fn change_of<O: Octets + ?Sized>(
-    policy: &Policy,
+fn change_of<N: Network + ?Sized, O: Octets + ?Sized>(
+    translator: &Translator<'_, N>,
     packet: &O,
-    offset: usize,
-    length: u32,
+    (offset, length): (usize, u32),
     protocol: u8,
-    difference: Sum,
+    Addresses { without_old, new }: Addresses,
 ) -> Result<Change, PuntReason> {
     let Some(field) = transport::checksum_field(protocol) else {
         return Ok(Change::NONE);
@@ -227,7 +234,7 @@ fn change_of<O: Octets + ?Sized>(
         return Err(PuntReason::Malformed);
     }
     // The options of a segment that opens a connection may have to be changed.
-    if protocol == TCP && policy.tcp_mss_clamp != TcpMssClamp::Off {
+    if protocol == TCP && translator.policy.tcp_mss_clamp != TcpMssClamp::Off {
         let [flags] = load(packet, offset.wrapping_add(tcp::FLAGS))?;
         if flags & tcp::SYN != 0 {
             return Err(PuntReason::SegmentSize);
@@ -238,7 +245,14 @@ fn change_of<O: Octets + ?Sized>(
     if protocol == UDP && received == 0 {
         return Err(PuntReason::UdpZeroChecksum);
     }
-    let checksum = difference.remove_word(received).checksum();
+    // What stands there in its place is the sum of the pseudo-header.
+    if translator.network.may_be_unfinished() && matches!(protocol, TCP | UDP) {
+        let rest = without_old.add_long(!length).remove_word(protocol as u16);
+        if rest.add_word(received).fold() == 0xffff {
+            return Err(PuntReason::UnfinishedChecksum);
+        }
+    }
+    let checksum = without_old.add(new).remove_word(received).checksum();
     Ok(Change {
         checksum_at: field.at as u32,
         checksum: match protocol {

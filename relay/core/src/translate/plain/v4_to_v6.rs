@@ -1,6 +1,6 @@
 //! Plain packets from IPv4 to IPv6: the rules of [`crate::translate::v4_to_v6`].
 
-use super::{ClaimedV4, NotPlain, Target, ToV6, Translator, change, echo_change, load};
+use super::{Addresses, ClaimedV4, NotPlain, Target, ToV6, Translator, change, echo_change, load};
 use crate::address::{halves, is_illegal_destination_v4, is_illegal_source_v4};
 use crate::network::Network;
 use crate::plain::Plain;
@@ -95,16 +95,16 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
     let source = map_source(translator, source)?;
 
     let payload = u32::from(payload);
-    let difference = Sum::ZERO
-        .add_halves(source.address)
-        .add_halves(target.address)
-        .add_long(!old_source)
-        .add_long(!old_destination);
+    let addresses = Addresses {
+        without_old: Sum::ZERO.add_long(!old_source).add_long(!old_destination),
+        new: Sum::ZERO
+            .add_halves(source.address)
+            .add_halves(target.address),
+    };
     let (next_header, change) = if protocol == icmp::PROTOCOL_V4 {
         // In IPv6, the checksum covers a pseudo-header.
-        let pseudo_header = Sum::ZERO
-            .add_halves(source.address)
-            .add_halves(target.address)
+        let pseudo_header = addresses
+            .new
             .add_long(payload)
             .add_word(u16::from(icmp::PROTOCOL_V6));
         let types = [icmp::ECHO_REQUEST_V6, icmp::ECHO_REPLY_V6];
@@ -119,11 +119,10 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
         (icmp::PROTOCOL_V6, change)
     } else {
         check_protocol(protocol).map_err(|_| PuntReason::Refused)?;
-        let at = ipv4::HEADER_LENGTH;
-        let policy = translator.policy;
+        let place = (ipv4::HEADER_LENGTH, payload);
         (
             protocol,
-            change(policy, packet, at, payload, protocol, difference)?,
+            change(translator, packet, place, protocol, addresses)?,
         )
     };
     let packet = ToV6 {

@@ -1,6 +1,8 @@
 //! Plain packets from IPv6 to IPv4: the rules of [`crate::translate::v6_to_v4`].
 
-use super::{Change, ClaimedV6, NotPlain, Target, ToV6, Translator, change, echo_change, load};
+use super::{
+    Addresses, Change, ClaimedV6, NotPlain, Target, ToV6, Translator, change, echo_change, load,
+};
 use crate::address::{is_illegal_destination_v4, is_illegal_source_v4, is_illegal_source_v6, join};
 use crate::network::Network;
 use crate::plain::Plain;
@@ -169,14 +171,14 @@ impl Translating {
             let change = echo_change(packet, at, payload, icmp::kind_v6, types, difference)?;
             (icmp::PROTOCOL_V4, change)
         } else {
-            let difference = self
-                .without_old()
-                .add_long(new_source)
-                .add_long(new_destination);
-            let policy = translator.policy;
+            let addresses = Addresses {
+                without_old: self.without_old(),
+                new: Sum::ZERO.add_long(new_source).add_long(new_destination),
+            };
+            let place = (at, payload);
             (
                 protocol,
-                change(policy, packet, at, payload, protocol, difference)?,
+                change(translator, packet, place, protocol, addresses)?,
             )
         };
         let Change {
@@ -233,16 +235,19 @@ impl Translating {
             mapping: self.source.mapping,
             ..translator.embedded(self.source.address)?
         };
-        let difference = self
-            .without_old()
-            .add_halves(source.address)
-            .add_halves(destination.address);
+        let addresses = Addresses {
+            without_old: self.without_old(),
+            new: Sum::ZERO
+                .add_halves(source.address)
+                .add_halves(destination.address),
+        };
         let at = ipv6::HEADER_LENGTH;
         let change = if protocol == icmp::PROTOCOL_V6 {
             let types = [icmp::ECHO_REQUEST_V6, icmp::ECHO_REPLY_V6];
+            let difference = addresses.without_old.add(addresses.new);
             echo_change(packet, at, payload, icmp::kind_v6, types, difference)?
         } else {
-            change(translator.policy, packet, at, payload, protocol, difference)?
+            change(translator, packet, (at, payload), protocol, addresses)?
         };
         let packet = ToV6 {
             source,

@@ -1,0 +1,102 @@
+//! The short way of plain packets, which most are: no verdict on the way, but the words of the new header at once.
+
+use super::next_hop::{flow_v4, flow_v6, leave_by};
+use super::{Processor, Route};
+use crate::perform::{Frame, perform_plain};
+use crate::tables::{Paths, Surroundings};
+use relay_core::counters::Counters;
+use relay_core::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
+use relay_core::{Direction, Plain, Translator};
+
+impl Processor<'_> {
+    /// Processes the packet behind a link header if it is plain and fits; else it does nothing and returns `None`.
+    ///
+    /// Each direction has this code for itself: what holds for one of them need not be found out again at each step.
+    #[inline(always)]
+    pub(super) fn process_plain<F: Frame>(
+        &mut self,
+        frame: &mut F,
+        header: &ethernet::Header,
+        counters: &mut Counters,
+    ) -> Option<Route> {
+        let (network, live) = (header.length, self.live);
+        match header.ethertype {
+            ETHERTYPE_IPV4 => {
+                let plain = translate_plain_v4(frame.octets(), network, self.surroundings(live))?;
+                self.send_on(frame, network, Direction::V4ToV6, &plain, counters)
+            }
+            ETHERTYPE_IPV6 => {
+                let plain = translate_plain_v6(frame.octets(), network, self.surroundings(live))?;
+                self.send_on(frame, network, Direction::V6ToV4, &plain, counters)
+            }
+            _ => None,
+        }
+    }
+
+    /// Finds the next hop of a plain packet, performs its translation and counts it, if it fits.
+    #[inline(always)]
+    fn send_on<F: Frame>(
+        &mut self,
+        frame: &mut F,
+        network: usize,
+        direction: Direction,
+        plain: &Plain,
+        counters: &mut Counters,
+    ) -> Option<Route> {
+        let (live, routes) = (self.live, &self.live.routes);
+        let (mtu, hop) = if plain.is_v6() {
+            let destination = plain.destination_v6();
+            let found = routes.find_v6(destination);
+            let flow = flow_v6(plain.source, plain.destination);
+            (
+                live.mtu_by_v6(found),
+                routes.hop_v6(found, destination, flow),
+            )
+        } else {
+            let destination = plain.destination_v4();
+            let found = routes.find_v4(destination);
+            let flow = flow_v4(plain.source_v4(), destination);
+            (
+                live.mtu_by_v4(found),
+                routes.hop_v4(found, destination, flow),
+            )
+        };
+        if !plain.fits(mtu) {
+            return None;
+        }
+        let (link, route) = leave_by(hop, || match plain.is_v6() {
+            true => plain.destination_v6().into(),
+            false => plain.destination_v4().into(),
+        });
+        perform_plain(frame, network, link, plain).ok()?;
+        counters.record_plain(direction, plain);
+        self.counting.add(direction, plain.mappings, plain.length());
+        Some(route)
+    }
+}
+
+/// Translates the IPv4 packet behind a link header of `network` octets if it is plain.
+#[inline(always)]
+pub fn translate_plain_v4(
+    frame: &[u8],
+    network: usize,
+    surroundings: Surroundings<'_, impl Paths>,
+) -> Option<Plain> {
+    let translator = Translator::new(&surroundings.tables.policy, &surroundings);
+    let packet = frame.get(network..)?;
+    let claimed = translator.claim_v4(packet).ok()?;
+    translator.plain_v4_to_v6(packet, claimed).ok()
+}
+
+/// As [`translate_plain_v4`], for an IPv6 packet.
+#[inline(always)]
+pub fn translate_plain_v6(
+    frame: &[u8],
+    network: usize,
+    surroundings: Surroundings<'_, impl Paths>,
+) -> Option<Plain> {
+    let translator = Translator::new(&surroundings.tables.policy, &surroundings);
+    let packet = frame.get(network..)?;
+    let claimed = translator.claim_v6(packet).ok()?;
+    translator.plain_v6_to_v4(packet, claimed).ok()
+}
