@@ -590,8 +590,9 @@ fn unfinished_checksums_are_for_the_workers() {
         ("2001:db8:12:34::1", "2001:db8:46::198.18.0.9", IPV6),
     ] {
         let (source, destination) = (ip(source), ip(destination));
-        let mut packet = packet(source, destination, UDP, &[1, 2, 3, 4]);
-        let at = packet.len() - 12 + 6;
+        let mut packet = packet(source, destination, UDP, &[1, 2, 0, 0]);
+        let segment = packet.len() - 12;
+        let at = segment + 6;
         let add = |sum: Sum, address: IpAddr| match address {
             IpAddr::V4(address) => sum.add_v4(address),
             IpAddr::V6(address) => sum.add_v6(address),
@@ -601,9 +602,14 @@ fn unfinished_checksums_are_for_the_workers() {
         let whole = frame(MAC, &[], ethertype, &packet);
         packet[at..at + 2].copy_from_slice(&sum.to_be_bytes());
         let unfinished = frame(MAC, &[], ethertype, &packet);
+        let data = Sum::ZERO.add_word(sum).add_octets(&packet[segment..]);
+        packet[at + 4..].copy_from_slice(&data.checksum().to_be_bytes());
+        let alike = frame(MAC, &[], ethertype, &packet);
         for (number, frame, expected) in [
             (Port::VETH, &whole, XdpCounter::PuntNextHop),
             (Port::VETH, &unfinished, XdpCounter::PuntUnfinishedChecksum),
+            // It is right as it is.
+            (Port::VETH, &alike, XdpCounter::PuntNextHop),
             (0, &unfinished, XdpCounter::PuntNextHop),
         ] {
             loaded.numbered_port(8, 1, number);

@@ -11,17 +11,26 @@
 )]
 
 use aya_ebpf::{
-    helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len},
+    bindings::xdp_md,
+    helpers::generated::{
+        bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len,
+        bpf_xdp_load_bytes,
+    },
     programs::XdpContext,
 };
 use relay_core::wire::{Octets, checksum::Sum};
 
+use crate::maps;
 use crate::opaque::opaque;
+use crate::scratch::{PIECE, Piece};
 
 /// The highest offset that is read at, in octets.
 ///
 /// The verifier loses track of a packet pointer once the offset added to it may exceed 16 bits; no header lies as far as this.
 const MAX_OFFSET: usize = 0x3fff;
+
+/// The most pieces of a frame that are summed: more than a jumbo frame has.
+const PIECES: u32 = 20;
 
 /// A received frame from some offset on: from its Ethernet header, or from its network header.
 #[derive(Clone, Copy)]
@@ -146,7 +155,68 @@ impl Octets for Packet<'_> {
     }
 
     #[inline(always)]
-    fn sum(&self, _at: usize, _length: usize) -> Option<Sum> {
-        None
+    fn sum(&self, at: usize, length: usize) -> Option<Sum> {
+        let at = self.frame.start.wrapping_add(at) as u64;
+        let sum = sum_octets(self.frame.context.ctx, at, length as u64);
+        match u16::try_from(sum) {
+            Ok(sum) => Some(Sum::ZERO.add_word(sum)),
+            Err(_) => None,
+        }
     }
+}
+
+/// No sum: more than any has.
+const NO_SUM: u64 = u64::MAX;
+
+/// Returns the one's complement sum of `length` octets of the frame from offset `at`, of which few packets have need, or
+/// [`NO_SUM`].
+///
+/// A global function: the verifier looks at it once, and not again wherever it is called.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn sum_octets(context: *mut xdp_md, at: u64, length: u64) -> u64 {
+    let Some(piece) = maps::piece() else {
+        return NO_SUM;
+    };
+    let (mut at, mut left, mut sum) = (at as u32, length as u32, 0);
+    for _ in 0..PIECES {
+        if left == 0 {
+            break;
+        }
+        let octets = left.min(PIECE as u32);
+        let Some(next) = add(context, at, octets, piece, sum) else {
+            return NO_SUM;
+        };
+        sum = next;
+        at = at.wrapping_add(octets);
+        left = left.wrapping_sub(octets);
+    }
+    match left {
+        // The kernel sums in the order of this machine.
+        0 => u64::from(Sum::ZERO.add_long(sum).fold().to_be()),
+        _ => NO_SUM,
+    }
+}
+
+/// Adds up to [`PIECE`] octets of the frame to a sum, by way of `piece`.
+#[inline(always)]
+fn add(context: *mut xdp_md, at: u32, octets: u32, piece: &mut Piece, sum: u32) -> Option<u32> {
+    let octets = opaque(u64::from(octets)) as u32;
+    if octets == 0 || octets > PIECE as u32 {
+        return None;
+    }
+    // Whole words are summed.
+    let last = (octets & !3) as usize;
+    let padding = piece.get_mut(last..last.wrapping_add(4))?;
+    padding.fill(0);
+    let place = piece.as_mut_ptr();
+    // SAFETY: the context is the one that the kernel called this program with, and `piece` has room for as many octets.
+    let loaded = unsafe { bpf_xdp_load_bytes(context, at, place.cast(), octets) };
+    if loaded != 0 {
+        return None;
+    }
+    let words = octets.wrapping_add(3) & !3;
+    // SAFETY: `piece` has as many octets; nothing is taken out of the sum.
+    let sum = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, place.cast(), words, sum) };
+    (sum >= 0).then_some(sum as u32)
 }

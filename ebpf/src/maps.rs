@@ -9,7 +9,7 @@
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::scratch::{Question, Scratch};
+use crate::scratch::{Piece, Question, Scratch};
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_FIB_LKUP_RET_SUCCESS, xdp_action},
     helpers::generated::{bpf_fib_lookup, bpf_get_smp_processor_id, bpf_jiffies64},
@@ -87,6 +87,10 @@ static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
 /// The notes of each CPU.
 #[map]
 static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// Pieces of frames that are summed.
+#[map]
+static PIECES: PerCpuArray<Piece> = PerCpuArray::with_max_entries(1, 0);
 
 #[unsafe(no_mangle)]
 static SETTINGS: Settings = Settings::NONE;
@@ -231,6 +235,14 @@ pub(crate) fn hop(index: u32) -> Option<&'static mut CachedHop> {
 #[inline(always)]
 pub(crate) fn scratch() -> Option<&'static mut Scratch> {
     let place = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: as for the next hops.
+    Some(unsafe { &mut *place })
+}
+
+/// Returns this CPU's room for a piece of a frame.
+#[inline(always)]
+pub(crate) fn piece() -> Option<&'static mut Piece> {
+    let place = PIECES.get_ptr_mut(0)?;
     // SAFETY: as for the next hops.
     Some(unsafe { &mut *place })
 }

@@ -17,6 +17,12 @@ pub(crate) struct Scratch {
     pub(crate) question: Question,
 }
 
+/// The most octets of a frame that are summed at a time.
+pub(crate) const PIECE: usize = 512;
+
+/// A piece of a frame, and a word of zeros behind it.
+pub(crate) type Piece = [u8; PIECE + 4];
+
 /// What the kernel is asked about a next hop, and what it answers in the same place: its `struct bpf_fib_lookup`.
 #[repr(C)]
 pub(crate) struct Question {

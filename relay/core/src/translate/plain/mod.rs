@@ -247,9 +247,14 @@ fn change_of<N: Network + ?Sized, O: Octets + ?Sized>(
     }
     // What stands there in its place is the sum of the pseudo-header.
     if translator.network.may_be_unfinished() && matches!(protocol, TCP | UDP) {
-        let rest = without_old.add_long(!length).remove_word(protocol as u16);
-        if rest.add_word(received).fold() == 0xffff {
-            return Err(PuntReason::UnfinishedChecksum);
+        let pseudo_header = without_old.add_long(!length).remove_word(protocol as u16);
+        if pseudo_header.add_word(received).fold() == 0xffff {
+            // One right checksum in 65,536 looks like that; what it stands for is then the sum of the pseudo-header, too.
+            let segment = packet.sum(offset, length as usize);
+            let all = segment.map(|segment| segment.add_word(received).fold());
+            if all != Some(0xffff) {
+                return Err(PuntReason::UnfinishedChecksum);
+            }
         }
     }
     let checksum = without_old.add(new).remove_word(received).checksum();
