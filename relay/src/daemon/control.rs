@@ -243,7 +243,6 @@ impl Control<'_> {
                 self.fast_path.forget_next_hops()?;
                 if now >= *publication.get_or_insert(now + GATHER) {
                     publication = None;
-                    self.ports.follow(self.fast_path, self.mirror)?;
                     self.follow_network()?;
                 }
             }
@@ -293,6 +292,7 @@ impl Control<'_> {
 
     /// Tells workers and XDP program of the network as it is.
     pub(super) fn follow_network(&mut self) -> Result<(), BpfError> {
+        self.ports.follow(self.fast_path, self.mirror)?;
         let config = self.changes.config();
         let tables = self.shared.tables.load();
         tell(self.fast_path, &tables, self.mirror, self.ports, config)?;

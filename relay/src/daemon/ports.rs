@@ -216,7 +216,7 @@ impl Ports {
         &mut self,
         fast_path: &mut FastPath,
         mirror: &Mirror,
-    ) -> Result<(), DaemonError> {
+    ) -> Result<(), BpfError> {
         for port in &mut self.ports {
             let name = &port.interface.name;
             let Some(link) = mirror.link(port.index) else {
