@@ -166,7 +166,11 @@ fn random_frames_fare_alike() {
         "too few are translated"
     );
     for counter in XdpCounter::ALL {
-        let is_needed = !matches!(counter, XdpCounter::NotAPort | XdpCounter::NoSocket);
+        // No port is taken for an end of a veth pair here.
+        let is_needed = !matches!(
+            counter,
+            XdpCounter::NotAPort | XdpCounter::NoSocket | XdpCounter::PuntUnfinishedChecksum
+        );
         assert!(
             !is_needed
                 || sums

@@ -111,6 +111,11 @@ pub(crate) struct Tally {
     pub(crate) passed: u64,
 }
 
+/// Takes a picture of the network, whose ports are to be as those of the program here: no ends of veth pairs.
+fn look(mirror: &mut Mirror, indices: &[u32], config: &Config) -> Live {
+    Live::take(mirror, indices, config).with_veths(Vec::new())
+}
+
 impl Twins {
     /// Loads the program for a configuration. The calling thread is in the relay's namespace.
     pub(crate) fn new(lab: &Lab, config: Config, tables: Tables, work: Work) -> Self {
@@ -141,7 +146,7 @@ impl Twins {
                 .expect("room for a socket");
             sockets.push(socket);
         }
-        let live = Live::take(&mut mirror, &indices, &config);
+        let live = look(&mut mirror, &indices, &config);
         let mut twins = Self {
             fast_path,
             mirror,
@@ -169,7 +174,7 @@ impl Twins {
     /// As [`follow`](Self::follow), but the program is told something else of how frames leave.
     pub(crate) fn follow_with(&mut self, change: impl FnOnce(&mut BTreeMap<u32, Egress>)) {
         self.mirror.process_events().expect("the kernel's routes");
-        self.live = Live::take(&mut self.mirror, &self.indices, &self.config);
+        self.live = look(&mut self.mirror, &self.indices, &self.config);
         let OwnAddresses { ipv4, ipv6 } = self.config.icmp.own;
         let configured = ipv4.map(IpAddr::V4).into_iter().chain(ipv6.map(IpAddr::V6));
         let own: BTreeSet<IpAddr> = self.mirror.own_addresses().chain(configured).collect();
