@@ -19,7 +19,7 @@ use relay::link::LinkHeader;
 use relay::lookahead::Lookahead;
 use relay::paths::{Live, Senders};
 use relay::perform::perform_plain;
-use relay::process::{Disposition, Processor, translate_plain_v4, translate_plain_v6};
+use relay::process::{Disposition, Processor, translate_plain};
 use relay::routes::Mirror;
 use relay::tables::{Surroundings, Tables};
 use relay_core::Direction;
@@ -212,7 +212,7 @@ fn processor_time() -> Duration {
 
 /// Translates a batch as a worker does.
 fn translate(frames: &mut [Frame], tables: &Tables, live: &Live, counters: &mut Counters) {
-    let mut processor = Processor::new(tables, live, 0, Some(0));
+    let mut processor = Processor::new(tables, live, 0, false);
     each(frames, tables, |frame| {
         let disposition = processor.process(frame, counters);
         assert!(matches!(black_box(&disposition), Disposition::Send(_)));
@@ -231,16 +231,16 @@ fn translate_alone(frames: &mut [Frame], tables: &Tables, live: &Live, counters:
             may_be_unfinished: false,
             random: 0,
         };
-        if header.ethertype == ethernet::ETHERTYPE_IPV4 {
-            let plain = translate_plain_v4(frame.octets(), network, surroundings);
+        // As in a worker, each direction has this code for itself.
+        let forward = |direction| {
+            let plain = translate_plain(frame.octets(), network, direction, surroundings);
             let plain = plain.expect("a plain packet");
             perform_plain(frame, network, &link, &plain).expect("room for longer headers");
-            counters.record_plain(Direction::V4ToV6, &plain);
-        } else {
-            let plain = translate_plain_v6(frame.octets(), network, surroundings);
-            let plain = plain.expect("a plain packet");
-            perform_plain(frame, network, &link, &plain).expect("room for shorter headers");
-            counters.record_plain(Direction::V6ToV4, &plain);
+            counters.record_plain(direction, &plain);
+        };
+        match header.ethertype {
+            ethernet::ETHERTYPE_IPV4 => forward(Direction::V4ToV6),
+            _ => forward(Direction::V6ToV4),
         }
     });
 }

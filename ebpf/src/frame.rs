@@ -30,7 +30,7 @@ use crate::scratch::{PIECE, Piece};
 const MAX_OFFSET: usize = 0x3fff;
 
 /// The most pieces of a frame that are summed: more than a jumbo frame has.
-const PIECES: u32 = 20;
+const MOST_PIECES: u32 = 20;
 
 /// A received frame from some offset on: from its Ethernet header, or from its network header.
 #[derive(Clone, Copy)]
@@ -120,7 +120,7 @@ impl Octets for Frame<'_> {
         Some(unsafe { octets.read() })
     }
 
-    /// Sums nothing: a payload of run-time length is not for the XDP program.
+    /// Sums nothing: only packets are summed.
     #[inline(always)]
     fn sum(&self, _at: usize, _length: usize) -> Option<Sum> {
         None
@@ -179,7 +179,7 @@ extern "C" fn sum_octets(context: *mut xdp_md, at: u64, length: u64) -> u64 {
         return NO_SUM;
     };
     let (mut at, mut left, mut sum) = (at as u32, length as u32, 0);
-    for _ in 0..PIECES {
+    for _ in 0..MOST_PIECES {
         if left == 0 {
             break;
         }

@@ -92,19 +92,16 @@ impl Live {
         };
         let is_veth = |index: &u32| mirror.link(*index).is_some_and(Link::is_veth);
         let veths = ports.iter().map(is_veth).collect();
-        let live = Self::new(routes, mirror.own_addresses(), config.mtu, senders);
-        live.with_veths(veths)
+        Self {
+            veths,
+            ..Self::new(routes, mirror.own_addresses(), config.mtu, senders)
+        }
     }
 
     /// Says whether packets come by a port with unfinished checksums, as they do by an end of a veth pair; they may if it is not known
     /// which port it is.
     pub fn may_be_unfinished(&self, port: Option<usize>) -> bool {
         port.is_none_or(|port| self.veths.get(port).is_some_and(|is_veth| *is_veth))
-    }
-
-    /// Says of the ports, in their order, which are ends of veth pairs.
-    pub fn with_veths(self, veths: Vec<bool>) -> Self {
-        Self { veths, ..self }
     }
 
     /// Returns the addresses from which the relay sends errors.

@@ -14,7 +14,7 @@ use crate::routes::KernelReason;
 use crate::tables::{Surroundings, Tables};
 use crate::tally::Counting;
 use next_hop::Way;
-pub use plain::{translate_plain_v4, translate_plain_v6};
+pub use plain::translate_plain;
 use relay_core::counters::Counters;
 use relay_core::wire::ethernet::{self, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use relay_core::wire::{Octets, ipv6};
@@ -85,18 +85,18 @@ pub struct Processor<'a> {
     tables: &'a Tables,
     live: &'a Live,
     counting: Counting<'a>,
-    /// Whether packets come with unfinished checksums.
     may_be_unfinished: bool,
 }
 
 impl<'a> Processor<'a> {
-    /// Returns a processor for frames that come by a port, which counts for the mappings as the worker with a number.
-    pub fn new(tables: &'a Tables, live: &'a Live, worker: usize, port: Option<usize>) -> Self {
+    /// Returns a processor that counts for the mappings as the worker with a number. `may_be_unfinished` says whether packets come
+    /// with unfinished checksums.
+    pub fn new(tables: &'a Tables, live: &'a Live, worker: usize, may_be_unfinished: bool) -> Self {
         Self {
             tables,
             live,
             counting: tables.tally.counting(worker),
-            may_be_unfinished: live.may_be_unfinished(port),
+            may_be_unfinished,
         }
     }
 

@@ -186,8 +186,12 @@ impl Worker {
             let socket = &mut self.sockets[index].socket;
             let taken = socket.receive(&mut self.umem, incoming, BATCH);
             self.wake_ups[index].has_more = taken >= BATCH;
-            let port = self.sockets[index].port;
-            let mut processor = Processor::new(tables, live, self.number, port);
+            // A worker that never sleeps comes here most often for nothing.
+            if incoming.is_empty() {
+                continue;
+            }
+            let may_be_unfinished = live.may_be_unfinished(self.sockets[index].port);
+            let mut processor = Processor::new(tables, live, self.number, may_be_unfinished);
             let lookahead = Lookahead::begin(incoming, tables);
             let mut batch = 0;
             let mut frames = incoming.drain(..);

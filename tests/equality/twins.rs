@@ -111,11 +111,6 @@ pub(crate) struct Tally {
     pub(crate) passed: u64,
 }
 
-/// Takes a picture of the network, whose ports are to be as those of the program here: no ends of veth pairs.
-fn look(mirror: &mut Mirror, indices: &[u32], config: &Config) -> Live {
-    Live::take(mirror, indices, config).with_veths(Vec::new())
-}
-
 impl Twins {
     /// Loads the program for a configuration. The calling thread is in the relay's namespace.
     pub(crate) fn new(lab: &Lab, config: Config, tables: Tables, work: Work) -> Self {
@@ -146,7 +141,7 @@ impl Twins {
                 .expect("room for a socket");
             sockets.push(socket);
         }
-        let live = look(&mut mirror, &indices, &config);
+        let live = Live::take(&mut mirror, &indices, &config);
         let mut twins = Self {
             fast_path,
             mirror,
@@ -174,7 +169,7 @@ impl Twins {
     /// As [`follow`](Self::follow), but the program is told something else of how frames leave.
     pub(crate) fn follow_with(&mut self, change: impl FnOnce(&mut BTreeMap<u32, Egress>)) {
         self.mirror.process_events().expect("the kernel's routes");
-        self.live = look(&mut self.mirror, &self.indices, &self.config);
+        self.live = Live::take(&mut self.mirror, &self.indices, &self.config);
         let OwnAddresses { ipv4, ipv6 } = self.config.icmp.own;
         let configured = ipv4.map(IpAddr::V4).into_iter().chain(ipv6.map(IpAddr::V6));
         let own: BTreeSet<IpAddr> = self.mirror.own_addresses().chain(configured).collect();
@@ -245,7 +240,7 @@ impl Twins {
         let outcome = |is_short: bool| {
             let mut memory = MemoryFrame::new(frame, 128);
             let mut counters = Counters::ZERO;
-            let mut processor = Processor::new(&self.tables, &self.live, 0, Some(0));
+            let mut processor = Processor::new(&self.tables, &self.live, 0, false);
             let disposition = match is_short {
                 true => processor.process(&mut memory, &mut counters),
                 false => processor.process_any(&mut memory, &mut counters),
@@ -270,7 +265,7 @@ impl Twins {
     fn count_as_worker(&self, frame: &[u8]) {
         let mut memory = MemoryFrame::new(frame, 128);
         let mut counters = Counters::ZERO;
-        Processor::new(&self.tables, &self.live, COUNTING, Some(0))
+        Processor::new(&self.tables, &self.live, COUNTING, false)
             .process_any(&mut memory, &mut counters);
     }
 

@@ -19,18 +19,25 @@ impl Processor<'_> {
         header: &ethernet::Header,
         counters: &mut Counters,
     ) -> Option<Route> {
-        let (network, live) = (header.length, self.live);
         match header.ethertype {
-            ETHERTYPE_IPV4 => {
-                let plain = translate_plain_v4(frame.octets(), network, self.surroundings(live))?;
-                self.send_on(frame, network, Direction::V4ToV6, &plain, counters)
-            }
-            ETHERTYPE_IPV6 => {
-                let plain = translate_plain_v6(frame.octets(), network, self.surroundings(live))?;
-                self.send_on(frame, network, Direction::V6ToV4, &plain, counters)
-            }
+            ETHERTYPE_IPV4 => self.forward(frame, header.length, Direction::V4ToV6, counters),
+            ETHERTYPE_IPV6 => self.forward(frame, header.length, Direction::V6ToV4, counters),
             _ => None,
         }
+    }
+
+    /// As [`process_plain`](Self::process_plain), for the direction of the packet's family.
+    #[inline(always)]
+    fn forward<F: Frame>(
+        &mut self,
+        frame: &mut F,
+        network: usize,
+        direction: Direction,
+        counters: &mut Counters,
+    ) -> Option<Route> {
+        let surroundings = self.surroundings(self.live);
+        let plain = translate_plain(frame.octets(), network, direction, surroundings)?;
+        self.send_on(frame, network, direction, &plain, counters)
     }
 
     /// Finds the next hop of a plain packet, performs its translation and counts it, if it fits.
@@ -75,28 +82,24 @@ impl Processor<'_> {
     }
 }
 
-/// Translates the IPv4 packet behind a link header of `network` octets if it is plain.
+/// Translates the packet behind a link header of `network` octets in a direction if it is plain.
 #[inline(always)]
-pub fn translate_plain_v4(
+pub fn translate_plain(
     frame: &[u8],
     network: usize,
+    direction: Direction,
     surroundings: Surroundings<'_, impl Paths>,
 ) -> Option<Plain> {
     let translator = Translator::new(&surroundings.tables.policy, &surroundings);
     let packet = frame.get(network..)?;
-    let claimed = translator.claim_v4(packet).ok()?;
-    translator.plain_v4_to_v6(packet, claimed).ok()
-}
-
-/// As [`translate_plain_v4`], for an IPv6 packet.
-#[inline(always)]
-pub fn translate_plain_v6(
-    frame: &[u8],
-    network: usize,
-    surroundings: Surroundings<'_, impl Paths>,
-) -> Option<Plain> {
-    let translator = Translator::new(&surroundings.tables.policy, &surroundings);
-    let packet = frame.get(network..)?;
-    let claimed = translator.claim_v6(packet).ok()?;
-    translator.plain_v6_to_v4(packet, claimed).ok()
+    match direction {
+        Direction::V4ToV6 => {
+            let claimed = translator.claim_v4(packet).ok()?;
+            translator.plain_v4_to_v6(packet, claimed).ok()
+        }
+        Direction::V6ToV4 => {
+            let claimed = translator.claim_v6(packet).ok()?;
+            translator.plain_v6_to_v4(packet, claimed).ok()
+        }
+    }
 }

@@ -23,23 +23,23 @@ fn missing(packet: &[u8]) -> Option<(usize, u16)> {
         4 => {
             let received = ipv4::Received::parse(packet).ok()?;
             let header = received.header;
-            let addresses = Sum::ZERO.add_v4(header.source).add_v4(header.destination);
             // Nobody sends checksums to finish in pieces.
-            let is_whole = !header.is_fragment();
-            is_whole.then_some((
-                header.protocol,
-                received.header_length,
-                received.payload_length(),
-                addresses,
-            ))?
+            if header.is_fragment() {
+                return None;
+            }
+            let addresses = Sum::ZERO.add_v4(header.source).add_v4(header.destination);
+            let (offset, length) = (received.header_length, received.payload_length());
+            (header.protocol, offset, length, addresses)
         }
         _ => {
             let header = ipv6::Header::parse(packet).ok()?;
             let end = ipv6::HEADER_LENGTH + usize::from(header.payload_length);
             let upper = header.upper(packet, end, false).ok()?;
+            if upper.fragment.is_some() {
+                return None;
+            }
             let addresses = Sum::ZERO.add_v6(header.source).add_v6(header.destination);
-            let is_whole = upper.fragment.is_none();
-            is_whole.then_some((upper.protocol, upper.offset, end - upper.offset, addresses))?
+            (upper.protocol, upper.offset, end - upper.offset, addresses)
         }
     };
     let field = transport::checksum_field(protocol)?;
@@ -51,15 +51,12 @@ fn missing(packet: &[u8]) -> Option<(usize, u16)> {
         .add_word(u16::from(protocol));
     let at = offset + field.at;
     let found = u16::from_be_bytes(packet.load(at)?);
-    if pseudo_header.remove_word(found).fold() != 0xffff {
-        return None;
-    }
-    let segment = packet.sum(offset, length)?;
-    // One checksum in 65,536 looks like that and is right.
-    if pseudo_header.add(segment).fold() == 0xffff {
+    let without = Sum::ZERO.remove(pseudo_header);
+    if !transport::is_unfinished(packet, offset, length, found, without) {
         return None;
     }
     // The pseudo-header is in the sum already.
+    let segment = packet.sum(offset, length)?;
     Some((at, transport::never_zero(segment.checksum())))
 }
 

@@ -51,11 +51,14 @@ impl Bits {
     /// Marks all that the prefixes cover, in pieces of one length: in /24s if many prefixes share one, as the filter then is small;
     /// else in pieces of the shortest prefix, since there is more around them in their /24s that has no mapping.
     pub(super) fn of_ipv4(sorted: &Sorted) -> Self {
-        let coarse = (24, covered(&sorted.rows, 24));
+        let coarse = covered(&sorted.rows, 24);
         let shortest = sorted.lengths.first().copied().unwrap_or(0);
-        let fine = (shortest.max(24), covered(&sorted.rows, shortest.max(24)));
-        let is_worth_it = fine.1.count <= 2 * coarse.1.count && fine.1.count <= FINE_ENTRIES;
-        let (length, Covered { ranges, count }) = if is_worth_it { fine } else { coarse };
+        let fine = (shortest > 24).then(|| covered(&sorted.rows, shortest));
+        let fine = fine.filter(|fine| fine.count <= (2 * coarse.count).min(FINE_ENTRIES));
+        let (length, Covered { ranges, count }) = match fine {
+            Some(fine) => (shortest, fine),
+            None => (24, coarse),
+        };
         let mask = mask(u32::from(length));
         if count > WORTH_FILTERING {
             let mut filter = Self::new(0, mask);

@@ -30,7 +30,7 @@ pub trait Octets {
     fn load<const N: usize>(&self, at: usize) -> Option<[u8; N]>;
 
     /// Returns the one's complement sum of `length` octets from offset `at`, or `None` if they are not all there
-    /// or this reader cannot afford more than headers (as in XDP).
+    /// or this reader cannot afford as many (as in XDP).
     fn sum(&self, at: usize, length: usize) -> Option<Sum>;
 
     /// Says whether there is nothing to read.

@@ -1,5 +1,8 @@
 //! Transport headers, only as far as the checksum: where it is, and whether addresses are part of it.
 
+use super::Octets;
+use super::checksum::Sum;
+
 /// TCP's protocol number.
 pub const TCP: u8 = 6;
 /// UDP's protocol number.
@@ -46,6 +49,27 @@ pub const fn checksum_field(protocol: u8) -> Option<ChecksumField> {
         }),
         _ => None,
     }
+}
+
+/// Says whether a TCP or UDP checksum is unfinished: in its place stands the sum of the pseudo-header, for hardware to add up the
+/// rest. `found` is what stands there, and the transport header begins at `offset` and has `length` octets with all behind it.
+///
+/// `without_pseudo_header` is the complement of that sum, which takes it out again (RFC 1624). What looks like that and cannot be
+/// read counts as unfinished.
+#[inline(always)]
+pub fn is_unfinished<O: Octets + ?Sized>(
+    packet: &O,
+    offset: usize,
+    length: usize,
+    found: u16,
+    without_pseudo_header: Sum,
+) -> bool {
+    if without_pseudo_header.add_word(found).fold() != 0xffff {
+        return false;
+    }
+    // One right checksum in 65,536 looks like that; what it stands for is then the sum of the pseudo-header, too.
+    let segment = packet.sum(offset, length);
+    segment.map(|segment| segment.add_word(found).fold()) != Some(0xffff)
 }
 
 /// Returns the other form of zero for zero: in one's complement both sum up alike.

@@ -245,16 +245,16 @@ fn change_of<N: Network + ?Sized, O: Octets + ?Sized>(
     if protocol == UDP && received == 0 {
         return Err(PuntReason::UdpZeroChecksum);
     }
-    // What stands there in its place is the sum of the pseudo-header.
     if translator.network.may_be_unfinished() && matches!(protocol, TCP | UDP) {
-        let pseudo_header = without_old.add_long(!length).remove_word(protocol as u16);
-        if pseudo_header.add_word(received).fold() == 0xffff {
-            // One right checksum in 65,536 looks like that; what it stands for is then the sum of the pseudo-header, too.
-            let segment = packet.sum(offset, length as usize);
-            let all = segment.map(|segment| segment.add_word(received).fold());
-            if all != Some(0xffff) {
-                return Err(PuntReason::UnfinishedChecksum);
-            }
+        let without_pseudo_header = without_old.add_long(!length).remove_word(protocol as u16);
+        if transport::is_unfinished(
+            packet,
+            offset,
+            length as usize,
+            received,
+            without_pseudo_header,
+        ) {
+            return Err(PuntReason::UnfinishedChecksum);
         }
     }
     let checksum = without_old.add(new).remove_word(received).checksum();
@@ -273,8 +273,7 @@ fn change_of<N: Network + ?Sized, O: Octets + ?Sized>(
 #[inline(always)]
 fn echo_change<O: Octets + ?Sized>(
     packet: &O,
-    offset: usize,
-    length: u32,
+    (offset, length): (usize, u32),
     sort: fn(u8) -> icmp::Kind,
     [request, reply]: [u8; 2],
     difference: Sum,

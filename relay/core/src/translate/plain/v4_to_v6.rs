@@ -101,6 +101,7 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
             .add_halves(source.address)
             .add_halves(target.address),
     };
+    let place = (ipv4::HEADER_LENGTH, payload);
     let (next_header, change) = if protocol == icmp::PROTOCOL_V4 {
         // In IPv6, the checksum covers a pseudo-header.
         let pseudo_header = addresses
@@ -108,18 +109,10 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
             .add_long(payload)
             .add_word(u16::from(icmp::PROTOCOL_V6));
         let types = [icmp::ECHO_REQUEST_V6, icmp::ECHO_REPLY_V6];
-        let change = echo_change(
-            packet,
-            ipv4::HEADER_LENGTH,
-            payload,
-            icmp::kind_v4,
-            types,
-            pseudo_header,
-        )?;
+        let change = echo_change(packet, place, icmp::kind_v4, types, pseudo_header)?;
         (icmp::PROTOCOL_V6, change)
     } else {
         check_protocol(protocol).map_err(|_| PuntReason::Refused)?;
-        let place = (ipv4::HEADER_LENGTH, payload);
         (
             protocol,
             change(translator, packet, place, protocol, addresses)?,

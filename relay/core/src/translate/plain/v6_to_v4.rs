@@ -160,7 +160,7 @@ impl Translating {
         } = *self;
         let (new_source, new_destination) =
             (source.address.to_bits(), destination.address.to_bits());
-        let at = ipv6::HEADER_LENGTH;
+        let place = (ipv6::HEADER_LENGTH, payload);
         let (protocol, change) = if protocol == icmp::PROTOCOL_V6 {
             // In IPv4, the checksum covers no pseudo-header.
             let difference = self
@@ -168,14 +168,13 @@ impl Translating {
                 .add_long(!payload)
                 .remove_word(u16::from(icmp::PROTOCOL_V6));
             let types = [icmp::ECHO_REQUEST_V4, icmp::ECHO_REPLY_V4];
-            let change = echo_change(packet, at, payload, icmp::kind_v6, types, difference)?;
+            let change = echo_change(packet, place, icmp::kind_v6, types, difference)?;
             (icmp::PROTOCOL_V4, change)
         } else {
             let addresses = Addresses {
                 without_old: self.without_old(),
                 new: Sum::ZERO.add_long(new_source).add_long(new_destination),
             };
-            let place = (at, payload);
             (
                 protocol,
                 change(translator, packet, place, protocol, addresses)?,
@@ -191,7 +190,7 @@ impl Translating {
         let identification = identification::generate(
             translator.policy.identification_key,
             packet,
-            at,
+            ipv6::HEADER_LENGTH,
             old_source,
             destination.address,
             length as usize,
@@ -241,13 +240,13 @@ impl Translating {
                 .add_halves(source.address)
                 .add_halves(destination.address),
         };
-        let at = ipv6::HEADER_LENGTH;
+        let place = (ipv6::HEADER_LENGTH, payload);
         let change = if protocol == icmp::PROTOCOL_V6 {
             let types = [icmp::ECHO_REQUEST_V6, icmp::ECHO_REPLY_V6];
             let difference = addresses.without_old.add(addresses.new);
-            echo_change(packet, at, payload, icmp::kind_v6, types, difference)?
+            echo_change(packet, place, icmp::kind_v6, types, difference)?
         } else {
-            change(translator, packet, (at, payload), protocol, addresses)?
+            change(translator, packet, place, protocol, addresses)?
         };
         let packet = ToV6 {
             source,
