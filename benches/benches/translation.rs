@@ -232,17 +232,43 @@ fn translate_alone(frames: &mut [Frame], tables: &Tables, live: &Live, counters:
             random: 0,
         };
         // As in a worker, each direction has this code for itself.
-        let forward = |direction| {
-            let plain = translate_plain(frame.octets(), network, direction, surroundings);
-            let plain = plain.expect("a plain packet");
-            perform_plain(frame, network, &link, &plain).expect("room for longer headers");
-            counters.record_plain(direction, &plain);
-        };
         match header.ethertype {
-            ethernet::ETHERTYPE_IPV4 => forward(Direction::V4ToV6),
-            _ => forward(Direction::V6ToV4),
+            ethernet::ETHERTYPE_IPV4 => {
+                forward(
+                    frame,
+                    network,
+                    Direction::V4ToV6,
+                    surroundings,
+                    &link,
+                    counters,
+                );
+            }
+            _ => forward(
+                frame,
+                network,
+                Direction::V6ToV4,
+                surroundings,
+                &link,
+                counters,
+            ),
         }
     });
+}
+
+/// Translates a packet in a direction.
+#[inline(always)]
+fn forward(
+    frame: &mut Frame,
+    network: usize,
+    direction: Direction,
+    surroundings: Surroundings<'_, Live>,
+    link: &LinkHeader,
+    counters: &mut Counters,
+) {
+    let plain = translate_plain(frame.octets(), network, direction, surroundings);
+    let plain = plain.expect("a plain packet");
+    perform_plain(frame, network, link, &plain).expect("room for longer headers");
+    counters.record_plain(direction, &plain);
 }
 
 /// Goes through a batch, looking ahead as a worker does.

@@ -7,10 +7,6 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 /// Replaces the first `removed` bits of an IPv4 address by an IPv6 prefix (RFC 7757, 3.3.1, steps 3-5).
 #[inline(always)]
 pub(crate) fn graft_v6(prefix: Ipv6Addr, length: u8, removed: u8, address: Ipv4Addr) -> Ipv6Addr {
-    // Nothing of a host's address is left over.
-    if removed == 32 {
-        return prefix;
-    }
     // Left-aligned, the zeros of step 5 are there already.
     let suffix = shift_left((address.to_bits() as u64) << 32, removed as u32);
     let length = length as u32;

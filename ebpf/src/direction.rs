@@ -109,13 +109,15 @@ fn describe<C>(
         state,
         is_from_veth,
     };
-    let policy = settings.policy();
-    let translator = Translator::new(&policy, &surroundings);
-    let claimed = claim(translator).map_err(reason)?;
+    let claimed = claim(Translator::new(&settings.policy(), &surroundings)).map_err(reason)?;
     if settings.work() == Work::Steer || surroundings.state.is_watched != 0 {
         return Err(XdpCounter::Redirected);
     }
-    let plain = translate(translator, claimed)?;
+    // Read again: what was read before would have to be kept on the stack while the mapping of the packet is looked up.
+    let plain = translate(
+        Translator::new(&settings.policy(), &surroundings),
+        claimed,
+    )?;
     scratch.plain = plain;
     let end = plain.cut.wrapping_add(plain.payload);
     scratch.surplus = (length as u64).wrapping_sub(u64::from(end));

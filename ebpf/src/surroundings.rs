@@ -64,9 +64,11 @@ impl AddressMap for Surroundings {
         let found = maps::longest_v4(address).map(|slot| slot.translate(address));
         let [high, low] = found.map_or([0; 2], |mapped| halves(mapped.address));
         let entry = found.map_or(0, |mapped| mapped.entry);
+        let difference = found.map_or(0, |mapped| mapped.difference);
         let mapped = Mapped {
             address: join([opaque(high), opaque(low)]),
             entry: opaque(u64::from(entry)) as u32,
+            difference: opaque(u64::from(difference)) as u16,
         };
         found.is_some().then_some(mapped)
     }
@@ -76,9 +78,11 @@ impl AddressMap for Surroundings {
         let found = maps::longest_v6(address).map(|slot| slot.translate(address));
         let bits = found.map_or(0, |mapped| mapped.address.to_bits());
         let entry = found.map_or(0, |mapped| mapped.entry);
+        let difference = found.map_or(0, |mapped| mapped.difference);
         let mapped = Mapped {
             address: Ipv4Addr::from_bits(opaque(u64::from(bits)) as u32),
             entry: opaque(u64::from(entry)) as u32,
+            difference: opaque(u64::from(difference)) as u16,
         };
         found.is_some().then_some(mapped)
     }

@@ -4,6 +4,7 @@ use super::key::{Key, Key4, Key6, home};
 use super::{Filter, Mapped, PROBES, Shape, Slot4, Slot6, Slots};
 use crate::graft::{graft_v4, graft_v6};
 use core::net::{Ipv4Addr, Ipv6Addr};
+use relay_core::address::join;
 
 /// Translates an IPv4 address by the longest prefix that contains it (RFC 7757, 3.3.1); `None` when there is none.
 #[inline(always)]
@@ -87,16 +88,18 @@ impl Slot4 {
     /// Translates an address that the slot's prefix contains.
     #[inline(always)]
     pub fn translate(&self, address: Ipv4Addr) -> Mapped<Ipv6Addr> {
-        let other = (self.other_high as u128) << 64 | self.other_low as u128;
-        Mapped {
-            address: graft_v6(
-                Ipv6Addr::from_bits(other),
-                self.other_length,
-                self.matched.wrapping_sub(1),
-                address,
-            ),
-            entry: self.entry,
+        let other = join([self.other_high, self.other_low]);
+        let removed = self.matched.wrapping_sub(1);
+        // A single address, of which nothing is left over; so are most services.
+        if removed == 32 {
+            return Mapped {
+                address: other,
+                entry: self.entry,
+                difference: self.difference,
+            };
         }
+        let mapped = graft_v6(other, self.other_length, removed, address);
+        Mapped::<Ipv6Addr>::from_v4(address, mapped, self.entry)
     }
 }
 
@@ -104,15 +107,18 @@ impl Slot6 {
     /// Translates an address that the slot's prefix contains.
     #[inline(always)]
     pub fn translate(&self, address: Ipv6Addr) -> Mapped<Ipv4Addr> {
-        Mapped {
-            address: graft_v4(
-                Ipv4Addr::from_bits(self.other),
-                self.other_length,
-                self.matched.wrapping_sub(1),
-                address,
-            ),
-            entry: self.entry,
+        let other = Ipv4Addr::from_bits(self.other);
+        let removed = self.matched.wrapping_sub(1);
+        // As above.
+        if removed == 128 {
+            return Mapped {
+                address: other,
+                entry: self.entry,
+                difference: self.difference,
+            };
         }
+        let mapped = graft_v4(other, self.other_length, removed, address);
+        Mapped::<Ipv4Addr>::from_v6(address, mapped, self.entry)
     }
 }
 

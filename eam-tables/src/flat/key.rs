@@ -118,8 +118,8 @@ impl Key for Key4 {
 
     #[inline(always)]
     fn zero(slot: &Slot4) -> u32 {
-        let [zero, _] = slot.reserved;
-        zero as u32
+        // No IPv4 prefix is that long.
+        (slot.matched >> 7) as u32
     }
 }
 
@@ -193,8 +193,7 @@ impl Key for Key6 {
 
     #[inline(always)]
     fn zero(slot: &Slot6) -> u32 {
-        let [zero, ..] = slot.reserved;
-        zero as u32
+        slot.reserved as u32
     }
 }
 

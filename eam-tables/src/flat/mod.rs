@@ -47,8 +47,8 @@ pub struct Slot4 {
     pub matched: u8,
     /// The length of the IPv6 prefix.
     pub other_length: u8,
-    /// Zeros, in place of padding.
-    pub reserved: [u8; 2],
+    /// What a checksum's sum gains when the prefix is replaced, and for a single address that is all.
+    pub difference: u16,
 }
 
 /// A prefix or marker of the IPv6 table: 32 octets, numbers in host order. All zeros: the slot is empty.
@@ -71,8 +71,12 @@ pub struct Slot6 {
     pub matched: u8,
     /// The length of the IPv4 prefix.
     pub other_length: u8,
+    /// Zero, in place of padding.
+    pub reserved: u8,
+    /// What a checksum's sum gains when the prefix is replaced, and for a single address that is all.
+    pub difference: u16,
     /// Zeros, in place of padding.
-    pub reserved: [u8; 5],
+    pub padding: u16,
 }
 
 /// How to read an array of slots and its filter.

@@ -1,5 +1,12 @@
-//! IPv4-embedded IPv6 addresses (RFC 6052) and the classes of addresses that are never translated.
+//! IPv4-embedded IPv6 addresses (RFC 6052), and the classes of addresses that are never translated.
 
+mod class;
+
+pub use class::{
+    is_global_v4, is_illegal_destination_v4, is_illegal_source_v4, is_illegal_source_v6,
+};
+
+use crate::wire::checksum::Sum;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 /// A translation prefix: IPv6 addresses under it stand for IPv4 addresses (RFC 6052, 2.2).
@@ -25,9 +32,13 @@ pub struct Prefix {
     bits_behind: u32,
     /// Whether this is the Well-Known Prefix: 0 or 1.
     is_well_known: u32,
+    /// What a sum gains when an IPv4 address is embedded in a /96, whichever it is, since the address itself stays: 16 bits.
+    difference_to_v6: u32,
+    /// The same when it is extracted.
+    difference_to_v4: u32,
 }
 
-const _: () = assert!(size_of::<Prefix>() == 4 * 8 + 4 * 4);
+const _: () = assert!(size_of::<Prefix>() == 4 * 8 + 6 * 4);
 
 /// The reason why an IPv6 prefix cannot be a translation prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +105,8 @@ impl Prefix {
             bits_in_low,
             bits_behind,
             is_well_known: (length == 96 && address.to_bits() == WELL_KNOWN.to_bits()) as u32,
+            difference_to_v6: Sum::of_change_to_v6(Ipv4Addr::UNSPECIFIED, address).fold() as u32,
+            difference_to_v4: Sum::of_change_to_v4(address, Ipv4Addr::UNSPECIFIED).fold() as u32,
         })
     }
 
@@ -152,6 +165,27 @@ impl Prefix {
     }
 }
 
+/// What translation does to a checksum's sum.
+impl Prefix {
+    /// Returns what the sum gains when `address` becomes `embedded`, one's complement, host order.
+    #[inline(always)]
+    pub const fn difference_to_v6(&self, address: Ipv4Addr, embedded: Ipv6Addr) -> u16 {
+        match self.bits_behind {
+            0 => self.difference_to_v6 as u16,
+            _ => Sum::of_change_to_v6(address, embedded).fold(),
+        }
+    }
+
+    /// Returns what the sum gains when `embedded`, with whatever suffix it has, becomes `address`.
+    #[inline(always)]
+    pub const fn difference_to_v4(&self, embedded: Ipv6Addr, address: Ipv4Addr) -> u16 {
+        match self.bits_behind {
+            0 => self.difference_to_v4 as u16,
+            _ => Sum::of_change_to_v4(embedded, address).fold(),
+        }
+    }
+}
+
 /// The network of the Well-Known Prefix (RFC 6052, 2.1).
 const WELL_KNOWN: Ipv6Addr = Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0);
 
@@ -172,67 +206,6 @@ pub const fn join([high, low]: [u64; 2]) -> Ipv6Addr {
 #[inline]
 const fn ones(count: u32) -> u64 {
     (1 << (count & 63)) - 1
-}
-
-/// Says whether no router may forward a packet *from* `address` (RFC 1812, 5.3.7; RFC 3927, 2.7).
-///
-/// Class E (240.0.0.0/4) apart from the broadcast address is left to the operator's routing.
-#[inline(always)]
-pub const fn is_illegal_source_v4(address: Ipv4Addr) -> bool {
-    is_never_forwarded_v4(address)
-}
-
-/// Says whether no unicast packet *to* `address` may be forwarded (RFC 1812, 5.3.7; RFC 3927, 2.7).
-///
-/// RFC 7915, 1.2: IPv4 multicast addresses cannot be mapped, so they count here.
-#[inline(always)]
-pub const fn is_illegal_destination_v4(address: Ipv4Addr) -> bool {
-    is_never_forwarded_v4(address)
-}
-
-#[inline(always)]
-const fn is_never_forwarded_v4(address: Ipv4Addr) -> bool {
-    let bits = address.to_bits();
-    // Two comparisons tell most addresses from all that follows: 1.0.0.0 to 126.255.255.255, and 170.0.0.0 to 223.255.255.255.
-    let net = bits >> 24;
-    if net.wrapping_sub(1) < 126 || net.wrapping_sub(170) < 54 {
-        return false;
-    }
-    // Numbers, since taking octets apart costs more.
-    let is_zero_net_or_loopback = matches!(bits >> 24, 0 | 127);
-    let (is_multicast, is_link_local) = (bits >> 28 == 0xe, bits >> 16 == 0xa9fe);
-    is_zero_net_or_loopback || is_multicast || is_link_local || bits == u32::MAX
-}
-
-/// Says whether no router may forward a packet from `address`: ::, ::1, multicast, link-local (RFC 7915, 5.1;
-/// RFC 4291, 2.5).
-#[inline(always)]
-pub const fn is_illegal_source_v6(address: Ipv6Addr) -> bool {
-    let bits = address.to_bits();
-    // The first octet of all others is one of three.
-    if !matches!(bits >> 120, 0 | 0xfe | 0xff) {
-        return false;
-    }
-    bits <= 1 || address.is_multicast() || bits >> 118 == 0xfe80 >> 6
-}
-
-/// Says whether `address` is globally reachable, so that the Well-Known Prefix may stand for it (RFC 6052, 3.1).
-///
-/// The list is RFC 6890's table of special-purpose addresses whose "Global" is false.
-#[inline]
-pub const fn is_global_v4(address: Ipv4Addr) -> bool {
-    !matches!(
-        address.octets(),
-        [0 | 10 | 127 | 224..=255, ..]
-            | [100, 64..=127, ..]
-            | [169, 254, ..]
-            | [172, 16..=31, ..]
-            | [192, 0, 0 | 2, _]
-            | [192, 168, ..]
-            | [198, 18 | 19, ..]
-            | [198, 51, 100, _]
-            | [203, 0, 113, _]
-    )
 }
 
 #[cfg(test)]
@@ -301,6 +274,37 @@ mod tests {
     }
 
     #[test]
+    fn differences_are_those_of_the_addresses() {
+        for (network, length, suffix) in [
+            ("2001:db8::", 32, 0xff_ffff),
+            ("2001:db8:100::", 40, 0xff_ffff),
+            ("2001:db8:122::", 48, 0xff_ffff),
+            ("2001:db8:122:300::", 56, 0xff_ffff),
+            ("2001:db8:122:344::", 64, 0xff_ffff),
+            ("2001:db8:122:344::", 96, 0),
+            ("64:ff9b::", 96, 0),
+            ("::", 96, 0),
+        ] {
+            let prefix = prefix(network, length);
+            for v4 in ["0.0.0.0", "192.0.2.33", "203.0.113.50", "255.255.255.255"] {
+                let v4 = v4.parse().unwrap();
+                let v6 = prefix.embed(v4);
+                assert_eq!(
+                    prefix.difference_to_v6(v4, v6),
+                    Sum::of_change_to_v6(v4, v6).fold(),
+                    "{network}/{length}, {v4}"
+                );
+                let v6 = Ipv6Addr::from_bits(v6.to_bits() | suffix);
+                assert_eq!(
+                    prefix.difference_to_v4(v6, v4),
+                    Sum::of_change_to_v4(v6, v4).fold(),
+                    "{network}/{length}, {v4}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn prefixes_that_break_the_rules_are_refused() {
         let address = "2001:db8::".parse().unwrap();
         assert_eq!(Prefix::new(address, 95), Err(PrefixError::Length));
@@ -316,68 +320,5 @@ mod tests {
             Prefix::new("2001:db8:0:0:a::".parse().unwrap(), 96).map(|prefix| prefix.length()),
             Ok(96)
         );
-    }
-
-    #[test]
-    fn illegal_sources() {
-        for text in [
-            "0.0.0.0",
-            "0.1.2.3",
-            "127.0.0.1",
-            "169.254.1.1",
-            "224.0.0.1",
-            "239.1.1.1",
-            "255.255.255.255",
-        ] {
-            assert!(is_illegal_source_v4(text.parse().unwrap()), "{text}");
-        }
-        for text in [
-            "1.0.0.1",
-            "10.0.0.1",
-            "169.253.1.1",
-            "203.0.113.50",
-            "240.0.0.1",
-            "255.255.255.254",
-        ] {
-            assert!(!is_illegal_source_v4(text.parse().unwrap()), "{text}");
-        }
-        for text in ["::", "::1", "fe80::1", "febf::1", "ff02::1"] {
-            assert!(is_illegal_source_v6(text.parse().unwrap()), "{text}");
-        }
-        for text in [
-            "::2",
-            "2001:db8::1",
-            "fec0::1",
-            "fe7f::1",
-            "64:ff9b::192.0.2.1",
-        ] {
-            assert!(!is_illegal_source_v6(text.parse().unwrap()), "{text}");
-        }
-    }
-
-    #[test]
-    fn global_addresses() {
-        for text in [
-            "8.8.8.8",
-            "100.63.0.1",
-            "100.128.0.1",
-            "172.15.0.1",
-            "172.32.0.1",
-            "192.0.1.1",
-            "198.20.0.1",
-        ] {
-            assert!(is_global_v4(text.parse().unwrap()), "{text}");
-        }
-        for text in [
-            "10.0.0.1",
-            "100.64.0.1",
-            "172.31.9.9",
-            "192.0.2.1",
-            "192.168.1.1",
-            "198.19.0.1",
-            "240.0.0.1",
-        ] {
-            assert!(!is_global_v4(text.parse().unwrap()), "{text}");
-        }
     }
 }

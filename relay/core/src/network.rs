@@ -1,6 +1,7 @@
 //! What the translator asks of its surroundings, as traits: the same core then runs over a frozen table in memory,
 //! over BPF maps, or over three lines in a test.
 
+use crate::wire::checksum::Sum;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 /// What an address becomes by a mapping.
@@ -10,6 +11,32 @@ pub struct Mapped<A> {
     pub address: A,
     /// The number by which the table knows the mapping.
     pub entry: u32,
+    /// What a sum over a pseudo-header gains with the translated address in place of the other, one's complement, host order.
+    pub difference: u16,
+}
+
+impl Mapped<Ipv6Addr> {
+    /// Returns what a mapping with a number makes of an IPv4 address.
+    #[inline(always)]
+    pub const fn from_v4(old: Ipv4Addr, address: Ipv6Addr, entry: u32) -> Self {
+        Self {
+            address,
+            entry,
+            difference: Sum::of_change_to_v6(old, address).fold(),
+        }
+    }
+}
+
+impl Mapped<Ipv4Addr> {
+    /// Returns what a mapping with a number makes of an IPv6 address.
+    #[inline(always)]
+    pub const fn from_v6(old: Ipv6Addr, address: Ipv4Addr, entry: u32) -> Self {
+        Self {
+            address,
+            entry,
+            difference: Sum::of_change_to_v4(old, address).fold(),
+        }
+    }
 }
 
 /// The Explicit Address Mapping Table (RFC 7757, 3.1).

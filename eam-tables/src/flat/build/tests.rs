@@ -17,28 +17,24 @@ fn scan<A>(
     eams: &[Eam],
     length: fn(&Eam) -> u8,
     map: impl Fn(&Eam) -> Option<A>,
-) -> Option<Mapped<A>> {
+) -> Option<(u32, A)> {
     (0..)
         .zip(eams)
-        .filter_map(|(entry, eam)| map(eam).map(|address| (length(eam), Mapped { address, entry })))
+        .filter_map(|(entry, eam)| map(eam).map(|address| (length(eam), (entry, address))))
         .max_by_key(|(length, _)| *length)
         .map(|(_, mapped)| mapped)
 }
 
 fn scan_v4(eams: &[Eam], address: Ipv4Addr) -> Option<Mapped<Ipv6Addr>> {
-    scan(
-        eams,
-        |eam| eam.ipv4().prefix_len(),
-        |eam| eam.v4_to_v6(address),
-    )
+    let length = |eam: &Eam| eam.ipv4().prefix_len();
+    let (entry, mapped) = scan(eams, length, |eam| eam.v4_to_v6(address))?;
+    Some(Mapped::<Ipv6Addr>::from_v4(address, mapped, entry))
 }
 
 fn scan_v6(eams: &[Eam], address: Ipv6Addr) -> Option<Mapped<Ipv4Addr>> {
-    scan(
-        eams,
-        |eam| eam.ipv6().prefix_len(),
-        |eam| eam.v6_to_v4(address),
-    )
+    let length = |eam: &Eam| eam.ipv6().prefix_len();
+    let (entry, mapped) = scan(eams, length, |eam| eam.v6_to_v4(address))?;
+    Some(Mapped::<Ipv4Addr>::from_v6(address, mapped, entry))
 }
 
 /// Spreads few random bits over the whole address, so that prefixes of any length nest and touch.

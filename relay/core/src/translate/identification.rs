@@ -11,8 +11,12 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 /// The octets of a transport header that count.
 const HEADER_LENGTH: usize = 20;
 
-/// An odd constant with well-spread bits: 2^64 divided by the golden ratio.
-const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Odd constants with well-spread bits, the first of them 2^64 divided by the golden ratio.
+const MULTIPLIERS: [u64; 3] = [
+    0x9e37_79b9_7f4a_7c15,
+    0xbf58_476d_1ce4_e5b9,
+    0x94d0_49bb_1331_11eb,
+];
 
 /// Returns the Identification of the packet whose transport header begins at `offset`; never zero, which some stacks
 /// take for "none".
@@ -29,12 +33,14 @@ pub(super) fn generate<O: Octets + ?Sized>(
     let (ports, rest) = ends(packet, offset, length as u64);
     // One number is enough for addresses: packets between others may have the same Identification.
     let addresses = high ^ low ^ u64::from(destination.to_bits()) << 32;
-    let mut hash = key ^ length as u64;
-    for word in [addresses, ports, rest] {
-        hash = (hash ^ word).wrapping_mul(MULTIPLIER);
-        hash ^= hash >> 29;
-    }
-    match (hash.wrapping_mul(MULTIPLIER) >> 48) as u16 {
+    let [a, b, c] = MULTIPLIERS;
+    // No product waits for another one.
+    let mixed = (addresses ^ key)
+        .wrapping_mul(a)
+        .wrapping_add((ports ^ length as u64).wrapping_mul(b))
+        .wrapping_add(rest.wrapping_mul(c));
+    let hash = (mixed ^ mixed >> 32).wrapping_mul(a);
+    match (hash >> 48) as u16 {
         0 => 1,
         identification => identification,
     }

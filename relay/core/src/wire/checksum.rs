@@ -83,6 +83,19 @@ impl Sum {
         Self(self.0.wrapping_add(high).wrapping_add(low))
     }
 
+    /// Returns what a sum over a pseudo-header gains when an IPv4 address in it becomes an IPv6 one.
+    #[inline(always)]
+    pub const fn of_change_to_v6(old: Ipv4Addr, new: Ipv6Addr) -> Self {
+        Self::ZERO.add_long(!old.to_bits()).add_v6(new)
+    }
+
+    /// Returns what a sum over a pseudo-header gains when an IPv6 address in it becomes an IPv4 one.
+    #[inline(always)]
+    pub const fn of_change_to_v4(old: Ipv6Addr, new: Ipv4Addr) -> Self {
+        let [high, low] = halves(old);
+        Self::ZERO.add_halves([!high, !low]).add_v4(new)
+    }
+
     /// Folds the carries in and returns the 16-bit one's complement sum, host order.
     #[inline(always)]
     pub const fn fold(self) -> u16 {

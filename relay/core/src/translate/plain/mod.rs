@@ -42,11 +42,14 @@ pub struct ClaimedV6 {
     embedded: Ipv4Addr,
 }
 
-/// What an address becomes, and the number plus one of the mapping by which it does; zero for RFC 6052.
+/// What an address becomes.
 #[derive(Clone, Copy, Debug)]
 struct Target<A> {
     address: A,
+    /// The number plus one of the mapping by which it does; zero for RFC 6052.
     mapping: u32,
+    /// What a sum over a pseudo-header gains by that, one's complement.
+    difference: u16,
 }
 
 impl<N: Network + ?Sized> Translator<'_, N> {
@@ -102,10 +105,17 @@ impl<N: Network + ?Sized> Translator<'_, N> {
     #[inline(always)]
     fn embedded(&self, address: Ipv4Addr) -> Result<Target<[u64; 2]>, PuntReason> {
         let embedded = self.embed(address).map_err(|_| PuntReason::Refused)?;
-        Ok(Target {
+        Ok(self.by_prefix(address, embedded))
+    }
+
+    /// Returns an address that stands for another one by RFC 6052.
+    #[inline(always)]
+    fn by_prefix(&self, address: Ipv4Addr, embedded: Ipv6Addr) -> Target<[u64; 2]> {
+        Target {
             address: halves(embedded),
             mapping: 0,
-        })
+            difference: self.policy.prefix.difference_to_v6(address, embedded),
+        }
     }
 }
 
@@ -115,6 +125,7 @@ impl Target<[u64; 2]> {
         Self {
             address: halves(mapped.address),
             mapping: mapped.entry.wrapping_add(1),
+            difference: mapped.difference,
         }
     }
 }
@@ -125,6 +136,7 @@ impl Target<Ipv4Addr> {
         Self {
             address: mapped.address,
             mapping: mapped.entry.wrapping_add(1),
+            difference: mapped.difference,
         }
     }
 }
@@ -211,12 +223,13 @@ fn change<N: Network + ?Sized, O: Octets + ?Sized>(
     }
 }
 
-/// What addresses add to a sum.
+/// What the addresses of a packet do to the sum that a checksum covers.
 #[derive(Clone, Copy)]
 struct Addresses {
-    /// The complements of the old ones.
+    /// What the new ones add, less what the old ones did.
+    difference: Sum,
+    /// The complement of what the old ones did.
     without_old: Sum,
-    new: Sum,
 }
 
 #[inline(always)]
@@ -225,7 +238,10 @@ fn change_of<N: Network + ?Sized, O: Octets + ?Sized>(
     packet: &O,
     (offset, length): (usize, u32),
     protocol: u8,
-    Addresses { without_old, new }: Addresses,
+    Addresses {
+        difference,
+        without_old,
+    }: Addresses,
 ) -> Result<Change, PuntReason> {
     let Some(field) = transport::checksum_field(protocol) else {
         return Ok(Change::NONE);
@@ -257,7 +273,7 @@ fn change_of<N: Network + ?Sized, O: Octets + ?Sized>(
             return Err(PuntReason::UnfinishedChecksum);
         }
     }
-    let checksum = without_old.add(new).remove_word(received).checksum();
+    let checksum = difference.remove_word(received).checksum();
     Ok(Change {
         checksum_at: field.at as u32,
         checksum: match protocol {

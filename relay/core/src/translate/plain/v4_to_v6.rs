@@ -1,7 +1,7 @@
 //! Plain packets from IPv4 to IPv6: the rules of [`crate::translate::v4_to_v6`].
 
 use super::{Addresses, ClaimedV4, NotPlain, Target, ToV6, Translator, change, echo_change, load};
-use crate::address::{halves, is_illegal_destination_v4, is_illegal_source_v4};
+use crate::address::{is_illegal_destination_v4, is_illegal_source_v4};
 use crate::network::Network;
 use crate::plain::Plain;
 use crate::policy::Hairpin;
@@ -45,10 +45,7 @@ pub(super) fn claim<N: Network + ?Sized, O: Octets + ?Sized>(
     }
     Ok(match rules::claim_unmapped(translator, destination)? {
         rules::Target::Mapped(address) => ClaimedV4 {
-            target: Some(Target {
-                address: halves(address),
-                mapping: 0,
-            }),
+            target: Some(translator.by_prefix(destination, address)),
             ..claimed
         },
         rules::Target::Prohibited(_) | rules::Target::Unmapped => claimed,
@@ -96,16 +93,17 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
 
     let payload = u32::from(payload);
     let addresses = Addresses {
+        difference: Sum::ZERO
+            .add_word(source.difference)
+            .add_word(target.difference),
         without_old: Sum::ZERO.add_long(!old_source).add_long(!old_destination),
-        new: Sum::ZERO
-            .add_halves(source.address)
-            .add_halves(target.address),
     };
     let place = (ipv4::HEADER_LENGTH, payload);
     let (next_header, change) = if protocol == icmp::PROTOCOL_V4 {
         // In IPv6, the checksum covers a pseudo-header.
-        let pseudo_header = addresses
-            .new
+        let pseudo_header = Sum::ZERO
+            .add_halves(source.address)
+            .add_halves(target.address)
             .add_long(payload)
             .add_word(u16::from(icmp::PROTOCOL_V6));
         let types = [icmp::ECHO_REQUEST_V6, icmp::ECHO_REPLY_V6];

@@ -37,8 +37,6 @@ pub(super) fn claim<N: Network + ?Sized, O: Octets + ?Sized>(
 
 /// A packet on its way from IPv6, when both addresses are known.
 struct Translating {
-    old_source: [u64; 2],
-    old_destination: [u64; 2],
     source: Target<Ipv4Addr>,
     destination: Target<Ipv4Addr>,
     payload: u32,
@@ -86,21 +84,19 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
     let network = translator.network;
     let destination = match network.map_embedded_v6(to) {
         Some(mapped) => Target::<Ipv4Addr>::by_eam(mapped),
-        None => extracted(translator, embedded)?,
+        None => extracted(translator, to, embedded)?,
     };
     let source = match network.map_service_v6(from) {
         Some(mapped) => Target::<Ipv4Addr>::by_eam(mapped),
         None => {
-            let embedded = translator.policy.prefix.extract(from);
-            extracted(translator, embedded.ok_or(PuntReason::Refused)?)?
+            let address = translator.policy.prefix.extract(from);
+            extracted(translator, from, address.ok_or(PuntReason::Refused)?)?
         }
     };
     if is_illegal_source_v4(source.address) || is_illegal_destination_v4(destination.address) {
         return Err(PuntReason::Refused);
     }
     let translating = Translating {
-        old_source,
-        old_destination,
         source,
         destination,
         payload,
@@ -119,10 +115,11 @@ pub(super) fn translate<N: Network + ?Sized, O: Octets + ?Sized>(
     translating.to_v4(translator, packet, from)
 }
 
-/// Returns an address that another one stands for by RFC 6052.
+/// Returns the address for which another one stands by RFC 6052.
 #[inline(always)]
 fn extracted<N: Network + ?Sized>(
     translator: &Translator<'_, N>,
+    embedded: Ipv6Addr,
     address: Ipv4Addr,
 ) -> Result<Target<Ipv4Addr>, PuntReason> {
     let is_allowed = translator.check_rfc_6052(address);
@@ -130,15 +127,25 @@ fn extracted<N: Network + ?Sized>(
     Ok(Target {
         address,
         mapping: 0,
+        difference: translator.policy.prefix.difference_to_v4(embedded, address),
     })
 }
 
 impl Translating {
-    /// Returns what the old addresses take from the sum that a checksum covers.
+    /// Returns what the translation of the addresses to IPv4 does to the sum that a checksum covers.
     #[inline(always)]
-    fn without_old(&self) -> Sum {
-        let ([s0, s1], [d0, d1]) = (self.old_source, self.old_destination);
-        Sum::ZERO.add_halves([!s0, !s1]).add_halves([!d0, !d1])
+    fn addresses(&self) -> Addresses {
+        let difference = Sum::ZERO
+            .add_word(self.source.difference)
+            .add_word(self.destination.difference);
+        // What the sum gains, without what the new addresses add: these are shorter than the old ones.
+        let without_old = difference
+            .add_long(!self.source.address.to_bits())
+            .add_long(!self.destination.address.to_bits());
+        Addresses {
+            difference,
+            without_old,
+        }
     }
 
     #[inline(always)]
@@ -161,20 +168,17 @@ impl Translating {
         let (new_source, new_destination) =
             (source.address.to_bits(), destination.address.to_bits());
         let place = (ipv6::HEADER_LENGTH, payload);
+        let addresses = self.addresses();
         let (protocol, change) = if protocol == icmp::PROTOCOL_V6 {
             // In IPv4, the checksum covers no pseudo-header.
-            let difference = self
-                .without_old()
+            let difference = addresses
+                .without_old
                 .add_long(!payload)
                 .remove_word(u16::from(icmp::PROTOCOL_V6));
             let types = [icmp::ECHO_REQUEST_V4, icmp::ECHO_REPLY_V4];
             let change = echo_change(packet, place, icmp::kind_v6, types, difference)?;
             (icmp::PROTOCOL_V4, change)
         } else {
-            let addresses = Addresses {
-                without_old: self.without_old(),
-                new: Sum::ZERO.add_long(new_source).add_long(new_destination),
-            };
             (
                 protocol,
                 change(translator, packet, place, protocol, addresses)?,
@@ -234,17 +238,18 @@ impl Translating {
             mapping: self.source.mapping,
             ..translator.embedded(self.source.address)?
         };
+        let to_v4 = self.addresses();
         let addresses = Addresses {
-            without_old: self.without_old(),
-            new: Sum::ZERO
-                .add_halves(source.address)
-                .add_halves(destination.address),
+            difference: to_v4
+                .difference
+                .add_word(source.difference)
+                .add_word(destination.difference),
+            ..to_v4
         };
         let place = (ipv6::HEADER_LENGTH, payload);
         let change = if protocol == icmp::PROTOCOL_V6 {
             let types = [icmp::ECHO_REQUEST_V6, icmp::ECHO_REPLY_V6];
-            let difference = addresses.without_old.add(addresses.new);
-            echo_change(packet, place, icmp::kind_v6, types, difference)?
+            echo_change(packet, place, icmp::kind_v6, types, addresses.difference)?
         } else {
             change(translator, packet, place, protocol, addresses)?
         };
