@@ -114,10 +114,7 @@ fn describe<C>(
         return Err(XdpCounter::Redirected);
     }
     // Read again: what was read before would have to be kept on the stack while the mapping of the packet is looked up.
-    let plain = translate(
-        Translator::new(&settings.policy(), &surroundings),
-        claimed,
-    )?;
+    let plain = translate(Translator::new(&settings.policy(), &surroundings), claimed)?;
     scratch.plain = plain;
     let end = plain.cut.wrapping_add(plain.payload);
     scratch.surplus = (length as u64).wrapping_sub(u64::from(end));
