@@ -173,7 +173,7 @@ fn forward<const V6: bool>(
     if least != 0 {
         mtu = mtu.min(least);
     }
-    if !scratch.plain.fits(mtu) {
+    if !scratch.plain.fits_as(V6, mtu) {
         return Err(PuntReason::Length);
     }
     if settings.work() == Work::Translate {
@@ -186,7 +186,7 @@ fn forward<const V6: bool>(
         maps::send(u32::from(hop.port));
         SENT
     };
-    count(XdpCounter::Forwarded, &scratch.plain);
+    count::<V6>(XdpCounter::Forwarded, &scratch.plain);
     Ok(outcome)
 }
 
@@ -198,7 +198,7 @@ fn leave_to_kernel<const V6: bool>(
     scratch: &Scratch,
 ) -> Result<Outcome, PuntReason> {
     perform::for_kernel::<V6>(context, network, scratch).ok_or(PuntReason::NextHop)?;
-    count(XdpCounter::LeftToKernel, &scratch.plain);
+    count::<V6>(XdpCounter::LeftToKernel, &scratch.plain);
     Ok(LEFT_TO_KERNEL)
 }
 
@@ -213,13 +213,15 @@ fn leave_orphan_to_kernel(context: &XdpContext, network: usize, scratch: &Scratc
     outcome(left.map_err(XdpCounter::from))
 }
 
-/// Counts a packet that has been translated.
+/// Counts a packet that has been translated to IPv6 or to IPv4.
 #[inline(always)]
-fn count(fate: XdpCounter, plain: &Plain) {
+fn count<const V6: bool>(fate: XdpCounter, plain: &Plain) {
     let Some(counters) = maps::counters() else {
         return;
     };
-    let is_from_v4 = plain.cut == IPV4_HEADER;
+    // What becomes IPv4 was none.
+    let is_from_v4 = V6 && plain.cut == IPV4_HEADER;
+    let octets_of_packet = u64::from(plain.length_as(V6));
     let (packets, octets) = if is_from_v4 {
         (XdpCounter::PacketsV4ToV6, XdpCounter::OctetsV4ToV6)
     } else {
@@ -227,12 +229,12 @@ fn count(fate: XdpCounter, plain: &Plain) {
     };
     maps::add(counters, fate.index(), 1);
     maps::add(counters, packets.index(), 1);
-    maps::add(counters, octets.index(), u64::from(plain.length()));
-    if !is_from_v4 && plain.is_v6() {
+    maps::add(counters, octets.index(), octets_of_packet);
+    if V6 && !is_from_v4 {
         maps::add(counters, XdpCounter::Hairpinned.index(), 1);
     }
     for mapping in plain.mappings {
-        maps::count_for(mapping, is_from_v4, u64::from(plain.length()));
+        maps::count_for(mapping, is_from_v4, octets_of_packet);
     }
 }
 

@@ -54,8 +54,8 @@ impl<'a> Lookahead<'a> {
     }
 }
 
-/// Fetches what the look-ups of a packet read first: the slot of a service, and the word of the filter that tells that a client is
-/// none.
+/// Fetches what the look-ups of a packet read first: the slot of a service, the one behind it, which may lie in another cache line,
+/// and the word of the filter that tells that a client is none.
 #[inline(always)]
 fn fetch_for(frame: &[u8], tables: &Tables) {
     let Ok(header) = ethernet::Header::parse(frame) else {
@@ -74,7 +74,7 @@ fn fetch_for(frame: &[u8], tables: &Tables) {
                 return;
             };
             let [s0, s1, s2, s3, d0, d1, d2, d3] = addresses;
-            if let Some(slot) = v4.first_slot(Ipv4Addr::new(d0, d1, d2, d3)) {
+            for slot in v4.first_slots(Ipv4Addr::new(d0, d1, d2, d3)) {
                 prefetch(slot);
             }
             fetch_filter(Ipv4Addr::new(s0, s1, s2, s3));
@@ -85,7 +85,7 @@ fn fetch_for(frame: &[u8], tables: &Tables) {
             let (Some(source), Some(destination)) = (source, destination) else {
                 return;
             };
-            if let Some(slot) = v6.first_slot(Ipv6Addr::from_octets(source)) {
+            for slot in v6.first_slots(Ipv6Addr::from_octets(source)) {
                 prefetch(slot);
             }
             // The table of IPv4 addresses may know what the destination stands for (RFC 7757, 4.2.2).

@@ -90,11 +90,12 @@ impl Image<Slot4> {
         find_service_v4(&self.shape, &self.slots[..], address)
     }
 
-    /// Returns the slot that a look-up without the filter reads first.
+    /// Returns the slots that a look-up without the filter reads first, two of them; none if there is no mapping.
     #[inline(always)]
-    pub fn first_slot(&self, address: Ipv4Addr) -> Option<&Slot4> {
-        self.slots
-            .get(first_slot_v4(&self.shape, address)? as usize)
+    pub fn first_slots(&self, address: Ipv4Addr) -> &[Slot4] {
+        first_slot_v4(&self.shape, address)
+            .and_then(|first| self.slots.get(first as usize..first as usize + 2))
+            .unwrap_or_default()
     }
 
     /// Returns the word of the filter that a look-up reads before anything else.
@@ -133,11 +134,12 @@ impl Image<Slot6> {
         find_service_v6(&self.shape, &self.slots[..], address)
     }
 
-    /// Returns the slot that a look-up without the filter reads first.
+    /// Returns the slots that a look-up without the filter reads first, two of them; none if there is no mapping.
     #[inline(always)]
-    pub fn first_slot(&self, address: Ipv6Addr) -> Option<&Slot6> {
-        self.slots
-            .get(first_slot_v6(&self.shape, address)? as usize)
+    pub fn first_slots(&self, address: Ipv6Addr) -> &[Slot6] {
+        first_slot_v6(&self.shape, address)
+            .and_then(|first| self.slots.get(first as usize..first as usize + 2))
+            .unwrap_or_default()
     }
 
     /// Returns the word of the filter that a look-up reads before anything else.

@@ -76,7 +76,13 @@ impl Plain {
     /// Returns the length of the packet in octets, from the new header on.
     #[inline(always)]
     pub const fn length(&self) -> u32 {
-        let header = if self.is_v6() {
+        self.length_as(self.is_v6())
+    }
+
+    /// As [`length`](Self::length), for somebody who knows whether the new header is an IPv6 one.
+    #[inline(always)]
+    pub const fn length_as(&self, is_v6: bool) -> u32 {
+        let header = if is_v6 {
             ipv6::HEADER_LENGTH
         } else {
             ipv4::HEADER_LENGTH
@@ -87,13 +93,19 @@ impl Plain {
     /// Says whether the packet fits through a next hop that takes `mtu` octets.
     #[inline(always)]
     pub const fn fits(&self, mtu: u32) -> bool {
+        self.fits_as(self.is_v6(), mtu)
+    }
+
+    /// As [`fits`](Self::fits), for somebody who knows whether the new header is an IPv6 one.
+    #[inline(always)]
+    pub const fn fits_as(&self, is_v6: bool, mtu: u32) -> bool {
         // No link has less.
-        let least = if self.is_v6() {
+        let least = if is_v6 {
             ipv6::MINIMUM_MTU
         } else {
             ipv4::MINIMUM_MTU
         };
-        let length = self.length();
+        let length = self.length_as(is_v6);
         length <= mtu || length <= least
     }
 
