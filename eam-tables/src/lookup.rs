@@ -12,6 +12,7 @@ use core::hash::Hash;
 use core::net::{Ipv4Addr, Ipv6Addr};
 use hashbrown::HashMap;
 use ipnet::{Ipv4Net, Ipv6Net};
+use relay_core::hash::MULTIPLIERS;
 
 /// The address families a [`PrefixTable`] can hold.
 pub trait Address: Copy + sealed::Bits {
@@ -97,7 +98,8 @@ impl sealed::Bits for Ipv6Addr {
 /// Returns a number with one bit, which depends on all bits of another one: what no bit of a few numbers stands for is none of them.
 #[inline(always)]
 pub fn one_bit(number: u64) -> u64 {
-    1 << (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58)
+    let [a, ..] = MULTIPLIERS;
+    1 << (number.wrapping_mul(a) >> 58)
 }
 
 /// What a prefix or marker knows about itself and everything shorter.

@@ -221,7 +221,7 @@ fn count<const V6: bool>(fate: XdpCounter, plain: &Plain) {
     };
     // What becomes IPv4 was none.
     let is_from_v4 = V6 && plain.cut == IPV4_HEADER;
-    let octets_of_packet = u64::from(plain.length_as(V6));
+    let length = u64::from(plain.length_as(V6));
     let (packets, octets) = if is_from_v4 {
         (XdpCounter::PacketsV4ToV6, XdpCounter::OctetsV4ToV6)
     } else {
@@ -229,12 +229,12 @@ fn count<const V6: bool>(fate: XdpCounter, plain: &Plain) {
     };
     maps::add(counters, fate.index(), 1);
     maps::add(counters, packets.index(), 1);
-    maps::add(counters, octets.index(), octets_of_packet);
+    maps::add(counters, octets.index(), length);
     if V6 && !is_from_v4 {
         maps::add(counters, XdpCounter::Hairpinned.index(), 1);
     }
     for mapping in plain.mappings {
-        maps::count_for(mapping, is_from_v4, octets_of_packet);
+        maps::count_for(mapping, is_from_v4, length);
     }
 }
 

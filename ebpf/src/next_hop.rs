@@ -11,7 +11,7 @@ use eam_tables::layout::{CachedHop, HOPS_MAX_ENTRIES, Memory, State, XdpCounter}
 use crate::maps;
 use crate::opaque::opaque;
 use crate::scratch::Scratch;
-use relay_core::Plain;
+use relay_core::{Plain, hash::MULTIPLIERS};
 
 /// In [`CachedHop::tag_count`]: the destination is cut to the longest prefix among the routes.
 const IS_CUT: u8 = 0x80;
@@ -159,8 +159,8 @@ impl Key {
     fn index(&self) -> u32 {
         let ([d0, d1], [s0, s1]) = (self.destination, self.source);
         let mixed = d0 ^ d1 ^ s0.rotate_left(32) ^ s1.rotate_left(17);
-        let hash = mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (hash >> SPARE_BITS) as u32
+        let [a, ..] = MULTIPLIERS;
+        (mixed.wrapping_mul(a) >> SPARE_BITS) as u32
     }
 
     #[inline(always)]

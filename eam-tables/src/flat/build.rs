@@ -14,7 +14,7 @@ use super::{
 use crate::Eam;
 use crate::search_order::{marker_levels, middle};
 use core::net::{Ipv4Addr, Ipv6Addr};
-use relay_core::wire::checksum::Sum;
+use relay_core::wire::checksum;
 
 /// Slots for each prefix or marker, so that most of them lie where their hash says.
 const SLOTS_PER_ENTRY: usize = 2;
@@ -280,11 +280,10 @@ impl Place for Slot4 {
             Some(best) => Self {
                 other_high: (best.other >> 64) as u64,
                 other_low: best.other as u64,
-                difference: Sum::of_change_to_v6(
+                difference: checksum::difference_to_v6(
                     Ipv4Addr::from_bits((best.prefix >> 96) as u32),
                     Ipv6Addr::from_bits(best.other),
-                )
-                .fold(),
+                ),
                 entry: best.entry,
                 matched: best.length + 1,
                 other_length: best.other_length,
@@ -311,11 +310,10 @@ impl Place for Slot6 {
             None => slot,
             Some(best) => Self {
                 other: best.other as u32,
-                difference: Sum::of_change_to_v4(
+                difference: checksum::difference_to_v4(
                     Ipv6Addr::from_bits(best.prefix),
                     Ipv4Addr::from_bits(best.other as u32),
-                )
-                .fold(),
+                ),
                 entry: best.entry,
                 matched: best.length + 1,
                 other_length: best.other_length,

@@ -99,7 +99,7 @@ impl Slot4 {
             };
         }
         let mapped = graft_v6(other, self.other_length, removed, address);
-        Mapped::<Ipv6Addr>::from_v4(address, mapped, self.entry)
+        Mapped::from_v4(address, mapped, self.entry)
     }
 }
 
@@ -118,7 +118,7 @@ impl Slot6 {
             };
         }
         let mapped = graft_v4(other, self.other_length, removed, address);
-        Mapped::<Ipv4Addr>::from_v6(address, mapped, self.entry)
+        Mapped::from_v6(address, mapped, self.entry)
     }
 }
 

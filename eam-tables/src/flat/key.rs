@@ -7,13 +7,7 @@
 use super::{Shape, Slot4, Slot6, Turn};
 use core::net::{Ipv4Addr, Ipv6Addr};
 use relay_core::address::halves;
-
-/// Odd numbers with about as many ones as zeros, for multiplicative hashing.
-const MULTIPLIERS: [u64; 3] = [
-    0x9e37_79b9_7f4a_7c15,
-    0xbf58_476d_1ce4_e5b9,
-    0x94d0_49bb_1331_11eb,
-];
+use relay_core::hash::MULTIPLIERS;
 
 /// An address as a key of a table.
 pub(super) trait Key: Copy {
@@ -193,7 +187,8 @@ impl Key for Key6 {
 
     #[inline(always)]
     fn zero(slot: &Slot6) -> u32 {
-        slot.reserved as u32
+        let [zero, ..] = slot.reserved;
+        zero as u32
     }
 }
 

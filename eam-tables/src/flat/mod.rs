@@ -65,18 +65,16 @@ pub struct Slot6 {
     pub other: u32,
     /// The number of the mapping that the match is due to, counted from zero.
     pub entry: u32,
+    /// What a checksum's sum gains when the prefix is replaced, and for a single address that is all.
+    pub difference: u16,
     /// The prefix length plus one.
     pub level: u8,
     /// The length of the matched prefix plus one; zero for a marker that no prefix covers.
     pub matched: u8,
     /// The length of the IPv4 prefix.
     pub other_length: u8,
-    /// Zero, in place of padding.
-    pub reserved: u8,
-    /// What a checksum's sum gains when the prefix is replaced, and for a single address that is all.
-    pub difference: u16,
     /// Zeros, in place of padding.
-    pub padding: u16,
+    pub reserved: [u8; 3],
 }
 
 /// How to read an array of slots and its filter.

@@ -6,7 +6,7 @@ pub use class::{
     is_global_v4, is_illegal_destination_v4, is_illegal_source_v4, is_illegal_source_v6,
 };
 
-use crate::wire::checksum::Sum;
+use crate::wire::checksum;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 /// A translation prefix: IPv6 addresses under it stand for IPv4 addresses (RFC 6052, 2.2).
@@ -105,8 +105,8 @@ impl Prefix {
             bits_in_low,
             bits_behind,
             is_well_known: (length == 96 && address.to_bits() == WELL_KNOWN.to_bits()) as u32,
-            difference_to_v6: Sum::of_change_to_v6(Ipv4Addr::UNSPECIFIED, address).fold() as u32,
-            difference_to_v4: Sum::of_change_to_v4(address, Ipv4Addr::UNSPECIFIED).fold() as u32,
+            difference_to_v6: checksum::difference_to_v6(Ipv4Addr::UNSPECIFIED, address) as u32,
+            difference_to_v4: checksum::difference_to_v4(address, Ipv4Addr::UNSPECIFIED) as u32,
         })
     }
 
@@ -172,7 +172,7 @@ impl Prefix {
     pub const fn difference_to_v6(&self, address: Ipv4Addr, embedded: Ipv6Addr) -> u16 {
         match self.bits_behind {
             0 => self.difference_to_v6 as u16,
-            _ => Sum::of_change_to_v6(address, embedded).fold(),
+            _ => checksum::difference_to_v6(address, embedded),
         }
     }
 
@@ -181,7 +181,7 @@ impl Prefix {
     pub const fn difference_to_v4(&self, embedded: Ipv6Addr, address: Ipv4Addr) -> u16 {
         match self.bits_behind {
             0 => self.difference_to_v4 as u16,
-            _ => Sum::of_change_to_v4(embedded, address).fold(),
+            _ => checksum::difference_to_v4(embedded, address),
         }
     }
 }
@@ -291,13 +291,13 @@ mod tests {
                 let v6 = prefix.embed(v4);
                 assert_eq!(
                     prefix.difference_to_v6(v4, v6),
-                    Sum::of_change_to_v6(v4, v6).fold(),
+                    checksum::difference_to_v6(v4, v6),
                     "{network}/{length}, {v4}"
                 );
                 let v6 = Ipv6Addr::from_bits(v6.to_bits() | suffix);
                 assert_eq!(
                     prefix.difference_to_v4(v6, v4),
-                    Sum::of_change_to_v4(v6, v4).fold(),
+                    checksum::difference_to_v4(v6, v4),
                     "{network}/{length}, {v4}"
                 );
             }

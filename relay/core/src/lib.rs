@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`wire`] | octets to values and back: Ethernet, IPv4, IPv6, ICMP, transports, checksums |
 //! | [`address`] | RFC 6052 prefixes; which addresses are never translated |
+//! | [`hash`] | what numbers are mixed with where they are hashed |
 //! | [`network`] | what the translator asks of its surroundings: mappings, prefix lists, MTUs |
 //! | [`policy`] | the operator's choices as one plain value |
 //! | [`verdict`] | what can become of a packet |
@@ -19,7 +20,7 @@
 //! | [`counters`] | one number for each thing that can become of a packet |
 //! | [`Translator`] | the two directions, each a file that reads in the order of the RFC's clauses |
 //!
-//! Imports go one way: `wire`, `address` and `reasons` import nothing of ours but each other's plain values; `policy`,
+//! Imports go one way: `wire`, `address`, `hash` and `reasons` import nothing of ours but each other's plain values; `policy`,
 //! `network`, `rewrite` and `verdict` stand on them; `translate` on all of these, and `counters` on `translate`.
 //!
 //! # Glossary
@@ -41,6 +42,7 @@
 
 pub mod address;
 pub mod counters;
+pub mod hash;
 pub mod network;
 pub mod plain;
 pub mod policy;

@@ -1,7 +1,7 @@
 //! What the translator asks of its surroundings, as traits: the same core then runs over a frozen table in memory,
 //! over BPF maps, or over three lines in a test.
 
-use crate::wire::checksum::Sum;
+use crate::wire::checksum;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 /// What an address becomes by a mapping.
@@ -22,7 +22,7 @@ impl Mapped<Ipv6Addr> {
         Self {
             address,
             entry,
-            difference: Sum::of_change_to_v6(old, address).fold(),
+            difference: checksum::difference_to_v6(old, address),
         }
     }
 }
@@ -34,7 +34,7 @@ impl Mapped<Ipv4Addr> {
         Self {
             address,
             entry,
-            difference: Sum::of_change_to_v4(old, address).fold(),
+            difference: checksum::difference_to_v4(old, address),
         }
     }
 }

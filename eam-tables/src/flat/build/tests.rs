@@ -28,13 +28,13 @@ fn scan<A>(
 fn scan_v4(eams: &[Eam], address: Ipv4Addr) -> Option<Mapped<Ipv6Addr>> {
     let length = |eam: &Eam| eam.ipv4().prefix_len();
     let (entry, mapped) = scan(eams, length, |eam| eam.v4_to_v6(address))?;
-    Some(Mapped::<Ipv6Addr>::from_v4(address, mapped, entry))
+    Some(Mapped::from_v4(address, mapped, entry))
 }
 
 fn scan_v6(eams: &[Eam], address: Ipv6Addr) -> Option<Mapped<Ipv4Addr>> {
     let length = |eam: &Eam| eam.ipv6().prefix_len();
     let (entry, mapped) = scan(eams, length, |eam| eam.v6_to_v4(address))?;
-    Some(Mapped::<Ipv4Addr>::from_v6(address, mapped, entry))
+    Some(Mapped::from_v6(address, mapped, entry))
 }
 
 /// Spreads few random bits over the whole address, so that prefixes of any length nest and touch.

@@ -5,18 +5,12 @@
 //! behind one anycast address, or the performers within one relay, would have to share.
 
 use crate::address::halves;
+use crate::hash::MULTIPLIERS;
 use crate::wire::Octets;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 /// The octets of a transport header that count.
 const HEADER_LENGTH: usize = 20;
-
-/// Odd constants with well-spread bits, the first of them 2^64 divided by the golden ratio.
-const MULTIPLIERS: [u64; 3] = [
-    0x9e37_79b9_7f4a_7c15,
-    0xbf58_476d_1ce4_e5b9,
-    0x94d0_49bb_1331_11eb,
-];
 
 /// Returns the Identification of the packet whose transport header begins at `offset`; never zero, which some stacks
 /// take for "none".

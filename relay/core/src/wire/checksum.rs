@@ -83,19 +83,6 @@ impl Sum {
         Self(self.0.wrapping_add(high).wrapping_add(low))
     }
 
-    /// Returns what a sum over a pseudo-header gains when an IPv4 address in it becomes an IPv6 one.
-    #[inline(always)]
-    pub const fn of_change_to_v6(old: Ipv4Addr, new: Ipv6Addr) -> Self {
-        Self::ZERO.add_long(!old.to_bits()).add_v6(new)
-    }
-
-    /// Returns what a sum over a pseudo-header gains when an IPv6 address in it becomes an IPv4 one.
-    #[inline(always)]
-    pub const fn of_change_to_v4(old: Ipv6Addr, new: Ipv4Addr) -> Self {
-        let [high, low] = halves(old);
-        Self::ZERO.add_halves([!high, !low]).add_v4(new)
-    }
-
     /// Folds the carries in and returns the 16-bit one's complement sum, host order.
     #[inline(always)]
     pub const fn fold(self) -> u16 {
@@ -126,6 +113,19 @@ pub fn pseudo_header_v6(
         .add_word(u16::from(next_header))
         .add_v6(source)
         .add_v6(destination)
+}
+
+/// Returns what a sum over a pseudo-header gains when an IPv4 address in it becomes an IPv6 one: one's complement, host order.
+#[inline(always)]
+pub const fn difference_to_v6(old: Ipv4Addr, new: Ipv6Addr) -> u16 {
+    Sum::ZERO.add_long(!old.to_bits()).add_v6(new).fold()
+}
+
+/// Returns what a sum over a pseudo-header gains when an IPv6 address in it becomes an IPv4 one, likewise.
+#[inline(always)]
+pub const fn difference_to_v4(old: Ipv6Addr, new: Ipv4Addr) -> u16 {
+    let [high, low] = halves(old);
+    Sum::ZERO.add_halves([!high, !low]).add_v4(new).fold()
 }
 
 /// Returns `checksum` after a part of what it covers changed from `old` to `new` (RFC 1624, equation 3).

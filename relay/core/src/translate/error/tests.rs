@@ -19,11 +19,11 @@ struct Surroundings {
 
 impl AddressMap for Surroundings {
     fn map_v4(&self, address: Ipv4Addr) -> Option<Mapped<Ipv6Addr>> {
-        (address == SERVICE_V4).then(|| Mapped::<Ipv6Addr>::from_v4(address, SERVICE_V6, 0))
+        (address == SERVICE_V4).then(|| Mapped::from_v4(address, SERVICE_V6, 0))
     }
 
     fn map_v6(&self, address: Ipv6Addr) -> Option<Mapped<Ipv4Addr>> {
-        (address == SERVICE_V6).then(|| Mapped::<Ipv4Addr>::from_v6(address, SERVICE_V4, 0))
+        (address == SERVICE_V6).then(|| Mapped::from_v6(address, SERVICE_V4, 0))
     }
 }
 
